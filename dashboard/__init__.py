@@ -1,0 +1,1 @@
+"""The pages on which an experiment is started, followed and judged."""

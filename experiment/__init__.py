@@ -1,0 +1,1 @@
+"""The online experiment: assignment, the loop, its statistics and its report."""

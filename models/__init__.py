@@ -1,0 +1,1 @@
+"""The learning system: features, rankers, optimisers and their published form."""
