@@ -1,0 +1,199 @@
+"""The settings of every ranker kind, as the run's configuration carries them.
+
+Each model is frozen and refuses unknown keys. The defaults are those of the default arms; `paper_net()` gives
+the network of Cheng et al. 2016, section 4.2 and figure 4.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal, Self, get_args
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+Cross = Literal[
+    "installed_x_app",
+    "installed_category_x_category",
+    "country_x_category",
+    "language_x_category",
+    "age_band_x_category",
+    "gender_x_category",
+    "hour_x_category",
+    "country_x_app",
+    "language_x_app",
+    "age_band_x_app",
+    "gender_x_app",
+]
+"""A cross-product transformation (paper, equation 1) of two features, by name."""
+
+PAPER_CROSSES: tuple[Cross, ...] = ("installed_x_app",)
+"""The wide part of the joint model: installed x impression app alone (paper, section 4.2)."""
+
+RICH_CROSSES: tuple[Cross, ...] = get_args(Cross)
+"""Every cross: the highly tuned linear control (paper, section 5.1)."""
+
+
+class Settings(BaseModel):
+    """Base of all settings: immutable, unknown keys refused, defaults validated."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True)
+
+
+class FeatureSettings(Settings):
+    """How logs become features (paper, section 4.1)."""
+
+    app_min_count: int = Field(5, ge=1, description="Impressions before an app has an id of its own.")
+    installed_min_count: int = Field(
+        5, ge=1, description="Visits of users who have an app before it has an embedding as an installed app."
+    )
+    age_boundaries: tuple[int, ...] = Field(
+        (1, 2, 3, 5, 7, 10, 14, 21, 30, 60, 120),
+        min_length=1,
+        max_length=100,
+        description="Days since release at which the next bucket of app age begins, ascending.",
+    )
+    quantiles: int = Field(
+        100, ge=2, le=100_000, description="Number of quantiles that normalise the dense values of an app."
+    )
+    rate_prior: float = Field(
+        50.0,
+        gt=0,
+        le=1e9,
+        description="Impressions at the overall rate that are added to each app's own before its historical "
+        "acquisition rate is taken.",
+    )
+    positions: int = Field(
+        20, ge=1, le=127, description="Positions told apart; those further down share the last."
+    )
+
+    @model_validator(mode="after")
+    def _ascending(self) -> Self:
+        ages = self.age_boundaries
+        if any(b <= a for a, b in zip(ages, ages[1:], strict=False)):
+            raise ValueError(f"age_boundaries: got {ages}, they must ascend strictly")
+        return self
+
+
+class TrainingSettings(Settings):
+    """How a day of the log is passed over."""
+
+    batch_requests: int = Field(
+        128, ge=1, le=1_000_000, description="Requests per optimiser step; the gradient is their sum."
+    )
+    epochs: int = Field(1, ge=1, le=100, description="Passes over each day of the log.")
+    warm_start: bool = Field(
+        True,
+        description="Whether a fit goes on from the weights and optimiser state of the last one; if not, each "
+        "begins with fresh weights (vocabularies and app history are kept).",
+    )
+
+
+class LinearSettings(Settings):
+    """The wide part: a linear model under FTRL-Proximal (McMahan et al. 2013, algorithm 1)."""
+
+    crosses: tuple[Cross, ...] = Field(PAPER_CROSSES, description="Cross-product transformations, by name.")
+    cross_min_count: int = Field(
+        3, ge=1, description="Impressions with an installed x app pair before it has a weight."
+    )
+    alpha: float = Field(0.1, gt=0, le=10, description="Learning rate per coordinate.")
+    beta: float = Field(1.0, ge=0, le=1e6, description="Smoothing of the learning rate's first steps.")
+    l1: float = Field(1.0, ge=0, le=1e6, description="L1 strength: gradient sums below it weigh exactly 0.")
+    l2: float = Field(0.0, ge=0, le=1e6, description="L2 strength.")
+
+    @model_validator(mode="after")
+    def _distinct(self) -> Self:
+        if len(set(self.crosses)) < len(self.crosses):
+            raise ValueError(f"crosses: got {self.crosses}, each may be named once")
+        return self
+
+
+Width = Annotated[int, Field(ge=1, le=8192)]
+
+
+class NetSettings(Settings):
+    """The deep part: embeddings and ReLU layers under AdaGrad with a summed loss."""
+
+    embedding_dim: int = Field(16, ge=1, le=1024, description="Dimensions of each embedding.")
+    hidden: tuple[Width, ...] = Field(
+        (128, 64, 32), min_length=1, max_length=10, description="Widths of the ReLU layers."
+    )
+    learning_rate: float = Field(0.02, gt=0, le=10, description="AdaGrad's learning rate.")
+    initial_accumulator: float = Field(
+        0.1, ge=0, le=1e6, description="AdaGrad's accumulator of squared gradients at the start."
+    )
+    embedding_scale: float = Field(
+        0.05, ge=0, le=10, description="Standard deviation of the embeddings at the start."
+    )
+    precision: Literal["fp32", "bf16"] = Field(
+        "fp32", description="Number format of the matrix products in training; weights are always fp32."
+    )
+    device: str = Field("cpu", description="Torch device that trains; published models serve on the CPU.")
+
+
+class WideSettings(Settings):
+    """Kind `wide`: the linear control."""
+
+    features: FeatureSettings = Field(FeatureSettings(), description="How logs become features.")
+    training: TrainingSettings = Field(
+        TrainingSettings(batch_requests=51), description="How a day of the log is passed over."
+    )
+    wide: LinearSettings = Field(LinearSettings(crosses=RICH_CROSSES), description="The linear model.")
+
+
+class DeepSettings(Settings):
+    """Kind `deep`: embeddings and ReLU layers alone."""
+
+    features: FeatureSettings = Field(FeatureSettings(), description="How logs become features.")
+    training: TrainingSettings = Field(TrainingSettings(), description="How a day of the log is passed over.")
+    deep: NetSettings = Field(NetSettings(), description="The network.")
+
+
+class WideDeepSettings(Settings):
+    """Kind `wide_deep`: both parts, trained jointly on one loss (paper, section 3.3)."""
+
+    features: FeatureSettings = Field(FeatureSettings(), description="How logs become features.")
+    training: TrainingSettings = Field(TrainingSettings(), description="How a day of the log is passed over.")
+    wide: LinearSettings = Field(LinearSettings(), description="The linear model.")
+    deep: NetSettings = Field(NetSettings(), description="The network.")
+
+
+class EnsembleSettings(WideDeepSettings):
+    """Kind `ensemble`: the same two parts, each trained apart on its own loss (paper, section 3.3)."""
+
+
+class FactorSettings(Settings):
+    """A factorization machine's weights and factors (Rendle 2012) under AdaGrad."""
+
+    factors: int = Field(16, ge=1, le=1024, description="Dimensions of the factors.")
+    learning_rate: float = Field(0.02, gt=0, le=10, description="AdaGrad's learning rate.")
+    initial_accumulator: float = Field(
+        0.1, ge=0, le=1e6, description="AdaGrad's accumulator of squared gradients at the start."
+    )
+    factor_scale: float = Field(0.05, ge=0, le=10, description="Standard deviation of factors at the start.")
+
+
+class FMSettings(Settings):
+    """Kind `fm`: a factorization machine over the same sparse features."""
+
+    features: FeatureSettings = Field(FeatureSettings(), description="How logs become features.")
+    training: TrainingSettings = Field(TrainingSettings(), description="How a day of the log is passed over.")
+    fm: FactorSettings = Field(FactorSettings(), description="The factorization machine.")
+
+
+class RandomSettings(Settings):
+    """Kind `random`: it has nothing to set."""
+
+
+class PopularitySettings(Settings):
+    """Kind `popularity`: acquisitions counted in the log beside the store's public counts."""
+
+    prior: float = Field(
+        1000.0,
+        ge=0,
+        le=1e12,
+        description="Acquisitions that the store's public installation counts stand for together.",
+    )
+
+
+def paper_net() -> NetSettings:
+    """The network of the paper: 32-dimensional embeddings, layers of 1024, 512 and 256 (figure 4)."""
+    return NetSettings(embedding_dim=32, hidden=(1024, 512, 256))
