@@ -6,6 +6,7 @@ the network of Cheng et al. 2016, section 4.2 and figure 4.
 
 from __future__ import annotations
 
+import itertools
 from typing import Annotated, Literal, Self, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
@@ -35,7 +36,7 @@ RICH_CROSSES: tuple[Cross, ...] = get_args(Cross)
 class Settings(BaseModel):
     """Base of all settings: immutable, unknown keys refused, defaults validated."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True, allow_inf_nan=False)
 
 
 class FeatureSettings(Settings):
@@ -68,7 +69,7 @@ class FeatureSettings(Settings):
     @model_validator(mode="after")
     def _ascending(self) -> Self:
         ages = self.age_boundaries
-        if any(b <= a for a, b in zip(ages, ages[1:], strict=False)):
+        if any(b <= a for a, b in itertools.pairwise(ages)):
             raise ValueError(f"age_boundaries: got {ages}, they must ascend strictly")
         return self
 
@@ -82,8 +83,8 @@ class TrainingSettings(Settings):
     epochs: int = Field(1, ge=1, le=100, description="Passes over each day of the log.")
     warm_start: bool = Field(
         True,
-        description="Whether a fit goes on from the weights and optimiser state of the last one; if not, each "
-        "begins with fresh weights (vocabularies and app history are kept).",
+        description="Whether a fit goes on from the weights and optimiser state of the last one; if not, "
+        "each begins with fresh weights (vocabularies and app history are kept).",
     )
 
 
