@@ -1,0 +1,241 @@
+"""Retrieval: about a hundred candidates out of the whole catalogue, by several sources, blind to the arm.
+
+Sources (Cheng et al. 2016, section 2, retrieval "using a combination of machine-learned models and
+human-defined rules"): top charts by country, the category of something installed, new releases, and a learned
+item-to-item source. Charts and the learned source are fitted on production's log alone: fitted on the arms'
+logs they would let the arms interfere. No step visits the whole catalogue for a request.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numba import njit
+
+from simulator.catalogue import Catalogue
+from simulator.keys import Stream, fold, root, unit
+from simulator.sampling import draw, segmented_alias
+from simulator.schema import NO_APP, Array, Log, Requests, Source
+from simulator.settings import RetrievalSettings
+
+_PRIOR_INSTALLS = 10_000.0
+"""Weight of the public installation counts, in production's daily-decayed installations."""
+_NEW_APP_INSTALLS = 0.05
+_FORGET_BELOW = 0.2
+_ATTEMPTS = 8
+
+
+@dataclass(frozen=True, slots=True)
+class Counts:
+    """What retrieval has learned from production's log, decayed daily.
+
+    Attributes:
+        installs: float32[countries, A].
+        pairs: uint64[p], sorted keys (installed app << 32 | acquired app).
+        weights: float32[p].
+    """
+
+    installs: Array
+    pairs: Array
+    weights: Array
+
+    @classmethod
+    def empty(cls, countries: int, apps: int) -> Counts:
+        """Nothing learned yet."""
+        return cls(np.zeros((countries, apps), np.float32), np.zeros(0, np.uint64), np.zeros(0, np.float32))
+
+    def updated(self, log: Log, decay: float) -> Counts:
+        """These counts after one more day of production's log; rows of `log` may come in any order."""
+        request, slot = np.nonzero(log.labels)
+        acquired = log.requests.apps[request, slot]
+        installs = self.installs * np.float32(decay)
+        np.add.at(installs, (log.requests.country[request], acquired), np.float32(1.0))
+
+        owned = log.requests.installed[request]
+        keys = (owned.astype(np.uint64) << np.uint64(32)) | acquired.astype(np.uint64)[:, None]
+        fresh, times = np.unique(keys[owned != NO_APP], return_counts=True)
+        every = np.concatenate([self.pairs, fresh])
+        weight = np.concatenate([self.weights * np.float32(decay), times.astype(np.float32)])
+        pairs, place = np.unique(every, return_inverse=True)
+        weights = np.bincount(place, weight, len(pairs)).astype(np.float32)
+        keep = weights >= _FORGET_BELOW
+        return Counts(installs, pairs[keep], weights[keep])
+
+
+@dataclass(frozen=True, slots=True)
+class Index:
+    """What retrieval serves from on one day; see `build_index`.
+
+    Attributes:
+        chart_apps, chart_accept, chart_alias: [countries, L] alias tables over each country's chart.
+        category_apps, category_accept, category_alias: [R] released apps grouped by category, alias tables.
+        category_offsets: int64[categories + 1].
+        releases: int32[n] apps released in the last days.
+        related: int32[A, M] neighbours by co-acquisition, then `NO_APP`.
+    """
+
+    chart_apps: Array
+    chart_accept: Array
+    chart_alias: Array
+    category_apps: Array
+    category_accept: Array
+    category_alias: Array
+    category_offsets: Array
+    releases: Array
+    related: Array
+
+
+def build_index(settings: RetrievalSettings, catalogue: Catalogue, counts: Counts, day: int) -> Index:
+    """The index that serves on `day`: only apps released by then, with what production's log taught."""
+    table = catalogue.table
+    released = np.flatnonzero(table.release_day <= day).astype(np.int32)
+    prior = table.store_installs / max(int(table.store_installs.sum()), 1) * _PRIOR_INSTALLS
+    countries = counts.installs.shape[0]
+    everywhere = counts.installs.sum(axis=0, dtype=np.float64) + prior + _NEW_APP_INSTALLS
+    local = counts.installs.astype(np.float64) + (prior + _NEW_APP_INSTALLS) / countries
+
+    length = min(settings.chart_length, len(released))
+    charts = np.empty((countries, length), np.int32)
+    strength = np.empty((countries, length), np.float64)
+    for country in range(countries):
+        weight = local[country, released]
+        top = np.argsort(-weight, kind="stable")[:length]
+        charts[country] = released[top]
+        strength[country] = weight[top] ** settings.popularity_exponent
+    edges = np.arange(countries + 1) * length
+    chart_accept, chart_alias = segmented_alias(strength.ravel(), edges)
+
+    category = table.category[released]
+    order = np.argsort(category, kind="stable")
+    category_apps = released[order]
+    offsets = np.searchsorted(category[order], np.arange(int(table.category.max()) + 2))
+    category_accept, category_alias = segmented_alias(
+        everywhere[category_apps] ** settings.popularity_exponent, offsets
+    )
+    age = day - table.release_day[released].astype(np.int64)
+    return Index(
+        charts, chart_accept.reshape(charts.shape), chart_alias.reshape(charts.shape),
+        category_apps, category_accept, category_alias, offsets.astype(np.int64),
+        released[age < settings.release_days],
+        _related(counts, everywhere, len(table), settings.related_length),
+    )  # fmt: skip
+
+
+def _related(counts: Counts, everywhere: Array, apps: int, length: int) -> Array:
+    """int32[A, M]: for each installed app the apps acquired beside it more often than their size explains."""
+    left = (counts.pairs >> np.uint64(32)).astype(np.int64)
+    right = (counts.pairs & np.uint64(0xFFFFFFFF)).astype(np.int64)
+    score = counts.weights / np.sqrt(everywhere[right])
+    order = np.lexsort((right, -score, left))
+    left, right = left[order], right[order]
+    first = np.searchsorted(left, np.arange(apps))
+    place = np.arange(len(left)) - first[left]
+    related = np.full((apps, length), NO_APP, np.int32)
+    keep = place < length
+    related[left[keep], place[keep]] = right[keep]
+    return related
+
+
+def quotas(settings: RetrievalSettings) -> Array:
+    """int8[C]: the `Source` tried first for each candidate slot, in proportion to the configured shares."""
+    shares = (
+        (Source.CHARTS, settings.charts_share),
+        (Source.CATEGORY, settings.category_share),
+        (Source.RELEASES, settings.releases_share),
+        (Source.RELATED, settings.related_share),
+    )
+    edges = np.rint(np.cumsum([share for _, share in shares]) * settings.candidates).astype(np.int64)
+    slots = np.empty(settings.candidates, np.int8)
+    start = 0
+    for (source, _), end in zip(shares, edges, strict=True):
+        slots[start:end] = source
+        start = int(end)
+    return slots
+
+
+def candidates(
+    settings: RetrievalSettings, seed: int, index: Index, category: Array, requests: Requests
+) -> tuple[Array, Array]:
+    """Candidates int32[B, C] and their sources int8[B, C] for B requests (whose `apps` are ignored).
+
+    No app stands twice in a row, none is installed by the request's user. A function of user and day.
+
+    Raises:
+        ValueError: when the catalogue has too few released apps to fill a request.
+    """
+    released = len(index.category_apps)
+    needed = settings.candidates + requests.installed.shape[1]
+    if released < needed:
+        raise ValueError(f"world.apps: {released} apps are released, at least {needed} are needed")
+    apps = np.empty((len(requests), settings.candidates), np.int32)
+    sources = np.empty((len(requests), settings.candidates), np.int8)
+    _candidates(
+        apps, sources, quotas(settings), root(seed, Stream.RETRIEVAL), requests.user_id, requests.sim_day,
+        requests.country, requests.installed, category, np.zeros(len(category), np.int64),
+        index.chart_apps, index.chart_accept, index.chart_alias, index.category_apps, index.category_accept,
+        index.category_alias, index.category_offsets, index.releases, index.related,
+    )  # fmt: skip
+    return apps, sources
+
+
+_CHARTS, _CATEGORY, _RELEASES = int(Source.CHARTS), int(Source.CATEGORY), int(Source.RELEASES)
+_RELATED, _FILL = int(Source.RELATED), int(Source.FILL)
+
+
+@njit(cache=True)
+def _candidates(
+    out: Any, sources: Any, slots: Any, key: Any, users: Any, days: Any, countries: Any, installed: Any,
+    category: Any, mark: Any, chart_apps: Any, chart_accept: Any, chart_alias: Any, category_apps: Any,
+    category_accept: Any, category_alias: Any, category_offsets: Any, releases: Any, related: Any,
+) -> None:  # fmt: skip
+    B, C = out.shape
+    length = chart_apps.shape[1]
+    for b in range(B):
+        state = fold(fold(key, users[b]), days[b])
+        n_installed = 0
+        while n_installed < installed.shape[1] and installed[b, n_installed] != -1:
+            mark[installed[b, n_installed]] = b + 1
+            n_installed += 1
+        country = countries[b]
+        for c in range(C):
+            source = slots[c]
+            place = fold(state, c)
+            attempt = 0
+            while True:
+                luck = fold(place, attempt)
+                if attempt >= _ATTEMPTS:
+                    source = _FILL
+                if source >= _RELATED and source != _FILL and n_installed == 0:
+                    source = _CHARTS
+                if source == _CATEGORY and n_installed == 0:
+                    source = _CHARTS
+                app = -1
+                if source == _CHARTS:
+                    app = chart_apps[
+                        country, draw(chart_accept[country], chart_alias[country], 0, length, luck)
+                    ]
+                elif source == _RELEASES:
+                    if len(releases) > 0:
+                        app = releases[int(unit(luck) * len(releases))]
+                elif source == _FILL:
+                    app = category_apps[int(unit(luck) * len(category_apps))]
+                else:
+                    owned = installed[b, int(unit(fold(luck, 2)) * n_installed)]
+                    if source == _CATEGORY:
+                        start = category_offsets[category[owned]]
+                        size = category_offsets[category[owned] + 1] - start
+                        app = category_apps[start + draw(category_accept, category_alias, start, size, luck)]
+                    else:
+                        known = 0
+                        while known < related.shape[1] and related[owned, known] != -1:
+                            known += 1
+                        if known > 0:
+                            app = related[owned, int(unit(luck) * known)]
+                if app >= 0 and mark[app] != b + 1:
+                    mark[app] = b + 1
+                    out[b, c] = app
+                    sources[b, c] = source
+                    break
+                attempt += 1
