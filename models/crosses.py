@@ -39,6 +39,7 @@ def pair_key(left: int, right: int) -> np.uint64:
 @njit(cache=True)
 def mix(key: np.uint64) -> np.uint64:
     """A bijection where each bit of `key` moves half of the others (SplitMix64's; Steele et al. 2014)."""
+    key = np.uint64(key)
     key = (key ^ (key >> _S1)) * _M1
     key = (key ^ (key >> _S2)) * _M2
     return key ^ (key >> _S3)
@@ -47,6 +48,7 @@ def mix(key: np.uint64) -> np.uint64:
 @njit(cache=True)
 def slot_of(keys: Keys, key: np.uint64) -> np.uint64:
     """The slot that holds `key`, or the free one where it belongs."""
+    key = np.uint64(key)  # from Python a key comes as an int
     mask = np.uint64(len(keys) - 1)
     slot: np.uint64 = mix(key) & mask
     while keys[slot] != key and keys[slot] != EMPTY:

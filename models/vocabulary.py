@@ -150,7 +150,8 @@ class _IntegerTable:
         if self._direct is None:  # dense values: a table with a 0 at both ends
             self._direct = np.zeros(last - first + 1, np.int64)
             self._direct[self.keys - first] = self.ids
-        return self._direct[np.clip(array, first, last) - first]
+        found: Ids = self._direct[np.clip(array, first, last) - first]
+        return found
 
     def values(self) -> list[Any]:
         used = np.flatnonzero(self.ids)
