@@ -42,28 +42,33 @@ class Settings(BaseModel):
 class FeatureSettings(Settings):
     """How logs become features (paper, section 4.1)."""
 
-    app_min_count: int = Field(5, ge=1, description="Impressions before an app has an id of its own.")
+    app_min_count: int = Field(default=5, ge=1, description="Impressions before an app has an id of its own.")
     installed_min_count: int = Field(
-        5, ge=1, description="Visits of users who have an app before it has an embedding as an installed app."
+        default=5,
+        ge=1,
+        description="Visits of users who have an app before it has an embedding as an installed app.",
     )
     age_boundaries: tuple[int, ...] = Field(
-        (1, 2, 3, 5, 7, 10, 14, 21, 30, 60, 120),
+        default=(1, 2, 3, 5, 7, 10, 14, 21, 30, 60, 120),
         min_length=1,
         max_length=100,
         description="Days since release at which the next bucket of app age begins, ascending.",
     )
     quantiles: int = Field(
-        100, ge=2, le=100_000, description="Number of quantiles that normalise the dense values of an app."
+        default=100,
+        ge=2,
+        le=100_000,
+        description="Number of quantiles that normalise the dense values of an app.",
     )
     rate_prior: float = Field(
-        50.0,
+        default=50.0,
         gt=0,
         le=1e9,
         description="Impressions at the overall rate that are added to each app's own before its historical "
         "acquisition rate is taken.",
     )
     positions: int = Field(
-        20, ge=1, le=127, description="Positions told apart; those further down share the last."
+        default=20, ge=1, le=127, description="Positions told apart; those further down share the last."
     )
 
     @model_validator(mode="after")
@@ -78,11 +83,11 @@ class TrainingSettings(Settings):
     """How a day of the log is passed over."""
 
     batch_requests: int = Field(
-        128, ge=1, le=1_000_000, description="Requests per optimiser step; the gradient is their sum."
+        default=128, ge=1, le=1_000_000, description="Requests per optimiser step; the gradient is their sum."
     )
-    epochs: int = Field(1, ge=1, le=100, description="Passes over each day of the log.")
+    epochs: int = Field(default=1, ge=1, le=100, description="Passes over each day of the log.")
     warm_start: bool = Field(
-        True,
+        default=True,
         description="Whether a fit goes on from the weights and optimiser state of the last one; if not, "
         "each begins with fresh weights (vocabularies and app history are kept).",
     )
@@ -91,14 +96,20 @@ class TrainingSettings(Settings):
 class LinearSettings(Settings):
     """The wide part: a linear model under FTRL-Proximal (McMahan et al. 2013, algorithm 1)."""
 
-    crosses: tuple[Cross, ...] = Field(PAPER_CROSSES, description="Cross-product transformations, by name.")
-    cross_min_count: int = Field(
-        3, ge=1, description="Impressions with an installed x app pair before it has a weight."
+    crosses: tuple[Cross, ...] = Field(
+        default=PAPER_CROSSES, description="Cross-product transformations, by name."
     )
-    alpha: float = Field(0.1, gt=0, le=10, description="Learning rate per coordinate.")
-    beta: float = Field(1.0, ge=0, le=1e6, description="Smoothing of the learning rate's first steps.")
-    l1: float = Field(1.0, ge=0, le=1e6, description="L1 strength: gradient sums below it weigh exactly 0.")
-    l2: float = Field(0.0, ge=0, le=1e6, description="L2 strength.")
+    cross_min_count: int = Field(
+        default=3, ge=1, description="Impressions with an installed x app pair before it has a weight."
+    )
+    alpha: float = Field(default=0.1, gt=0, le=10, description="Learning rate per coordinate.")
+    beta: float = Field(
+        default=1.0, ge=0, le=1e6, description="Smoothing of the learning rate's first steps."
+    )
+    l1: float = Field(
+        default=1.0, ge=0, le=1e6, description="L1 strength: gradient sums below it weigh exactly 0."
+    )
+    l2: float = Field(default=0.0, ge=0, le=1e6, description="L2 strength.")
 
     @model_validator(mode="after")
     def _distinct(self) -> Self:
@@ -113,48 +124,57 @@ Width = Annotated[int, Field(ge=1, le=8192)]
 class NetSettings(Settings):
     """The deep part: embeddings and ReLU layers under AdaGrad with a summed loss."""
 
-    embedding_dim: int = Field(16, ge=1, le=1024, description="Dimensions of each embedding.")
+    embedding_dim: int = Field(default=16, ge=1, le=1024, description="Dimensions of each embedding.")
     hidden: tuple[Width, ...] = Field(
-        (128, 64, 32), min_length=1, max_length=10, description="Widths of the ReLU layers."
+        default=(128, 64, 32), min_length=1, max_length=10, description="Widths of the ReLU layers."
     )
-    learning_rate: float = Field(0.02, gt=0, le=10, description="AdaGrad's learning rate.")
+    learning_rate: float = Field(default=0.02, gt=0, le=10, description="AdaGrad's learning rate.")
     initial_accumulator: float = Field(
-        0.1, ge=0, le=1e6, description="AdaGrad's accumulator of squared gradients at the start."
+        default=0.1, ge=0, le=1e6, description="AdaGrad's accumulator of squared gradients at the start."
     )
     embedding_scale: float = Field(
-        0.05, ge=0, le=10, description="Standard deviation of the embeddings at the start."
+        default=0.05, ge=0, le=10, description="Standard deviation of the embeddings at the start."
     )
     precision: Literal["fp32", "bf16"] = Field(
-        "fp32", description="Number format of the matrix products in training; weights are always fp32."
+        default="fp32",
+        description="Number format of the matrix products in training; weights are always fp32.",
     )
-    device: str = Field("cpu", description="Torch device that trains; published models serve on the CPU.")
+    device: str = Field(
+        default="cpu", description="Torch device that trains; published models serve on the CPU."
+    )
 
 
 class WideSettings(Settings):
     """Kind `wide`: the linear control."""
 
-    features: FeatureSettings = Field(FeatureSettings(), description="How logs become features.")
+    features: FeatureSettings = Field(default=FeatureSettings(), description="How logs become features.")
     training: TrainingSettings = Field(
-        TrainingSettings(batch_requests=51), description="How a day of the log is passed over."
+        default=TrainingSettings(batch_requests=51), description="How a day of the log is passed over."
     )
-    wide: LinearSettings = Field(LinearSettings(crosses=RICH_CROSSES), description="The linear model.")
+    wide: LinearSettings = Field(
+        default=LinearSettings(crosses=RICH_CROSSES), description="The linear model."
+    )
 
 
 class DeepSettings(Settings):
     """Kind `deep`: embeddings and ReLU layers alone."""
 
-    features: FeatureSettings = Field(FeatureSettings(), description="How logs become features.")
-    training: TrainingSettings = Field(TrainingSettings(), description="How a day of the log is passed over.")
-    deep: NetSettings = Field(NetSettings(), description="The network.")
+    features: FeatureSettings = Field(default=FeatureSettings(), description="How logs become features.")
+    training: TrainingSettings = Field(
+        default=TrainingSettings(), description="How a day of the log is passed over."
+    )
+    deep: NetSettings = Field(default=NetSettings(), description="The network.")
 
 
 class WideDeepSettings(Settings):
     """Kind `wide_deep`: both parts, trained jointly on one loss (paper, section 3.3)."""
 
-    features: FeatureSettings = Field(FeatureSettings(), description="How logs become features.")
-    training: TrainingSettings = Field(TrainingSettings(), description="How a day of the log is passed over.")
-    wide: LinearSettings = Field(LinearSettings(), description="The linear model.")
-    deep: NetSettings = Field(NetSettings(), description="The network.")
+    features: FeatureSettings = Field(default=FeatureSettings(), description="How logs become features.")
+    training: TrainingSettings = Field(
+        default=TrainingSettings(), description="How a day of the log is passed over."
+    )
+    wide: LinearSettings = Field(default=LinearSettings(), description="The linear model.")
+    deep: NetSettings = Field(default=NetSettings(), description="The network.")
 
 
 class EnsembleSettings(WideDeepSettings):
@@ -164,20 +184,24 @@ class EnsembleSettings(WideDeepSettings):
 class FactorSettings(Settings):
     """A factorization machine's weights and factors (Rendle 2012) under AdaGrad."""
 
-    factors: int = Field(16, ge=1, le=1024, description="Dimensions of the factors.")
-    learning_rate: float = Field(0.02, gt=0, le=10, description="AdaGrad's learning rate.")
+    factors: int = Field(default=16, ge=1, le=1024, description="Dimensions of the factors.")
+    learning_rate: float = Field(default=0.02, gt=0, le=10, description="AdaGrad's learning rate.")
     initial_accumulator: float = Field(
-        0.1, ge=0, le=1e6, description="AdaGrad's accumulator of squared gradients at the start."
+        default=0.1, ge=0, le=1e6, description="AdaGrad's accumulator of squared gradients at the start."
     )
-    factor_scale: float = Field(0.05, ge=0, le=10, description="Standard deviation of factors at the start.")
+    factor_scale: float = Field(
+        default=0.05, ge=0, le=10, description="Standard deviation of factors at the start."
+    )
 
 
 class FMSettings(Settings):
     """Kind `fm`: a factorization machine over the same sparse features."""
 
-    features: FeatureSettings = Field(FeatureSettings(), description="How logs become features.")
-    training: TrainingSettings = Field(TrainingSettings(), description="How a day of the log is passed over.")
-    fm: FactorSettings = Field(FactorSettings(), description="The factorization machine.")
+    features: FeatureSettings = Field(default=FeatureSettings(), description="How logs become features.")
+    training: TrainingSettings = Field(
+        default=TrainingSettings(), description="How a day of the log is passed over."
+    )
+    fm: FactorSettings = Field(default=FactorSettings(), description="The factorization machine.")
 
 
 class RandomSettings(Settings):
@@ -188,7 +212,7 @@ class PopularitySettings(Settings):
     """Kind `popularity`: acquisitions counted in the log beside the store's public counts."""
 
     prior: float = Field(
-        1000.0,
+        default=1000.0,
         ge=0,
         le=1e12,
         description="Acquisitions that the store's public installation counts stand for together.",

@@ -1,0 +1,235 @@
+"""The deep part as it serves: the first layer folded into a table by app, the rest in tiles of one shape.
+
+W1 [user; app; age; position 0] is the sum of a vector per request, a row per app and a row per age bucket.
+Apps without id or history that share their attributes share a row. Each candidate is a row of its own in
+matrix products of one fixed shape, so its score depends on nothing beside it. Letters in shapes: B requests,
+C candidates, R rows of the folded table, D dimensions of an embedding, H units of a layer, T rows of a tile.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import torch
+from numba import njit
+from numpy.typing import NDArray
+
+from models import matmul
+from models.deep import Blocks
+from models.features import APP_FEATURES, USER_FEATURES, Catalogue
+from simulator.schema import Requests
+
+Array = NDArray[Any]
+
+TILE = 1 << 17
+"""Numbers of the first layer in a tile: what the second-level cache holds beside the weights."""
+
+SMALL_TILE = 128
+"""Rows of the tiles of calls that would not fill a large one."""
+
+LANES = 8
+
+
+@njit(cache=True, nogil=True)
+def _user_side(
+    codes: Any,
+    starts: Any,
+    table: Any,
+    installed: Any,
+    installed_rows: Any,
+    embeddings: Any,
+    pool: Any,
+    out: Any,
+) -> None:
+    """First-layer sums of the user side; out [B, H] holds the constant part on entry."""
+    H, D = out.shape[1], embeddings.shape[1]
+    mean = np.empty(D, np.float32)
+    for b in range(len(codes)):
+        for f in range(codes.shape[1]):
+            row = starts[f] + codes[b, f]
+            for h in range(H):
+                out[b, h] += table[row, h]
+        n = 0
+        mean[:] = 0.0
+        for i in range(installed.shape[1]):
+            if installed[b, i] >= 0 and installed_rows[installed[b, i]] > 0:
+                n += 1
+                for d in range(D):
+                    mean[d] += embeddings[installed_rows[installed[b, i]], d]
+        if n > 0:
+            for d in range(D):
+                scaled = mean[d] * np.float32(1.0 / n)
+                for h in range(H):
+                    out[b, h] += scaled * pool[d, h]
+
+
+@njit(cache=True, nogil=True)
+def _fill_tile(
+    users: Any,
+    apps: Any,
+    days: Any,
+    rows: Any,
+    table: Any,
+    release_day: Any,
+    ages: Any,
+    by_age: Any,
+    at: int,
+    tile: Any,
+) -> None:
+    """ReLU of the first layer for candidates at, at + 1, .. of the flattened [B, C]; 0 in rows beyond."""
+    zero = np.float32(0.0)
+    C, H = apps.shape[1], users.shape[1]
+    last = len(ages) - 1
+    for t in range(len(tile)):
+        n = at + t
+        if n >= apps.size:
+            tile[t, :] = zero
+            continue
+        b = n // C
+        a = apps[b, n - b * C]
+        row = rows[a]
+        bucket = ages[min(max(np.int64(days[b]) - np.int64(release_day[a]), 0), last)]
+        for h in range(H):
+            tile[t, h] = max(users[b, h] + table[row, h] + by_age[bucket, h], zero)
+
+
+@njit(cache=True, nogil=True)
+def _bias_relu(x: Any, bias: Any) -> None:
+    zero = np.float32(0.0)
+    for t in range(x.shape[0]):
+        for h in range(x.shape[1]):
+            x[t, h] = max(x[t, h] + bias[h], zero)
+
+
+@njit(cache=True, nogil=True)
+def _add_logits(x: Any, bias: Any, weights: Any, constant: Any, at: int, out: Any) -> None:
+    """out[at + t] += weights . ReLU(x[t] + bias) + constant, in a fixed order; widths are multiples of 8."""
+    zero = np.float32(0.0)
+    sums = np.empty(8, np.float32)
+    for t in range(min(len(x), len(out) - at)):
+        sums[:] = zero
+        for h in range(0, x.shape[1], 8):
+            for k in range(8):
+                sums[k] += max(x[t, h + k] + bias[h + k], zero) * weights[h + k]
+        total = ((sums[0] + sums[1]) + (sums[2] + sums[3])) + ((sums[4] + sums[5]) + (sums[6] + sums[7]))
+        out[at + t] += total + constant
+
+
+class FoldedNet:
+    """The deep part, ready to serve on the CPU.
+
+    Args:
+        catalogue: the apps' features at publication.
+        arrays: `NetPart.published`.
+    """
+
+    def __init__(self, catalogue: Catalogue, arrays: Mapping[str, Array]) -> None:
+        matmul.prepare()
+        c = self.catalogue = catalogue
+        blocks = Blocks.of(c.cardinalities, c.age.buckets, c.settings.positions)
+        table, D = arrays["attributes"], arrays["attributes"].shape[1]
+        F, K = len(USER_FEATURES), len(APP_FEATURES)
+        user1, app1 = arrays["user1"], arrays["app1"]
+        hidden = [len(user1), *(len(arrays[f"layer{k}"]) for k in range(2, 2 + _layers(arrays)))]
+        last = -(-hidden[-1] // LANES) * LANES
+        if len(hidden) == 1:  # the last layer is the first, and it is padded
+            user1, app1 = _pad(user1, last), _pad(app1, last)
+            arrays = {
+                **arrays,
+                "bias1": _pad(arrays["bias1"], last),
+                "position1": _pad(arrays["position1"], last),
+            }
+        stops = [*blocks.user[1:], blocks.app[0]]
+        self._starts = blocks.user
+        self._users = np.concatenate(
+            [
+                table[start:stop] @ user1[:, f * D : (f + 1) * D].T
+                for f, (start, stop) in enumerate(zip(blocks.user, stops, strict=True))
+            ]
+        )
+        self._pool = np.ascontiguousarray(user1[:, F * D :].T)
+        self._installed = arrays["installed"]
+        self._constant = arrays["bias1"] + arrays["position1"] @ table[blocks.position]
+        age = slice((K + 1) * D, (K + 2) * D)
+        self._by_age = table[blocks.app[K] : blocks.position] @ app1[:, age].T
+        self._rows, sample = _shared_rows(c)
+        inputs = np.concatenate(
+            [
+                arrays["apps"][c.app_rows[sample]],
+                table[c.codes[sample] + blocks.app[:K]].reshape(len(sample), K * D),
+                c.dense[sample],
+            ],
+            1,
+        )
+        self._table = inputs @ np.delete(app1, age, 1).T
+        self._layers, self._biases = [], []
+        for k, width in enumerate(hidden[1:], start=2):
+            padded = last if k == len(hidden) else width
+            self._layers.append(torch.from_numpy(np.ascontiguousarray(_pad(arrays[f"layer{k}"], padded).T)))
+            self._biases.append(_pad(arrays[f"bias{k}"], padded))
+        self._out = _pad(arrays["out"][0], last)
+        self._out_bias = arrays["out_bias"][0]
+        self._tile = max(SMALL_TILE, TILE // hidden[0] // SMALL_TILE * SMALL_TILE)
+
+    def add(self, codes: Array, requests: Requests, out: Array) -> None:
+        """Adds the part's log odds to `out` float32[B, C]; `codes` as of `features.user_codes`."""
+        c, apps, flat = self.catalogue, requests.apps, out.reshape(-1)
+        users = np.tile(self._constant, (len(codes), 1))
+        _user_side(
+            codes,
+            self._starts,
+            self._users,
+            requests.installed,
+            c.installed_rows,
+            self._installed,
+            self._pool,
+            users,
+        )
+        rows = self._tile if apps.size >= self._tile else -(-apps.size // SMALL_TILE) * SMALL_TILE
+        first = torch.empty(rows, users.shape[1])
+        tiles = [first, *(torch.empty(rows, w.shape[1]) for w in self._layers)]
+        views = [tile.numpy() for tile in tiles]
+        bias = self._biases[-1] if self._biases else np.zeros_like(self._out)
+        for at in range(0, apps.size, rows or 1):
+            _fill_tile(
+                users,
+                apps,
+                requests.sim_day,
+                self._rows,
+                self._table,
+                c.age.release_day,
+                c.age.table,
+                self._by_age,
+                at,
+                views[0],
+            )
+            for k, weights in enumerate(self._layers):
+                torch.mm(tiles[k], weights, out=tiles[k + 1])
+                if k + 1 < len(self._layers):
+                    _bias_relu(views[k + 1], self._biases[k])
+            _add_logits(views[-1], bias, self._out, self._out_bias, at, flat)
+
+
+def _pad(array: Array, rows: int) -> Array:
+    """`array` with rows of zeros appended up to `rows`."""
+    return np.pad(array, [(0, rows - len(array)), *[(0, 0)] * (array.ndim - 1)])
+
+
+def _layers(arrays: Mapping[str, Array]) -> int:
+    return sum(name.startswith("layer") for name in arrays)
+
+
+def _shared_rows(c: Catalogue) -> tuple[Array, Array]:
+    """The row of each app in the folded table, int32[A], and for each row an app that has it, int64[R]."""
+    fresh = np.flatnonzero((c.app_rows == 0) & ~c.known)
+    key = np.zeros(len(fresh), np.int64)
+    for column in range(c.codes.shape[1]):
+        key = key * (int(c.codes[:, column].max(initial=0)) + 1) + c.codes[fresh, column]
+    _, first, inverse = np.unique(key, return_index=True, return_inverse=True)
+    others = np.flatnonzero((c.app_rows > 0) | c.known)
+    rows = np.empty(len(c.codes), np.int32)
+    rows[others] = np.arange(len(others))
+    rows[fresh] = len(others) + inverse
+    return rows, np.concatenate([others, fresh[first]])

@@ -1,0 +1,27 @@
+"""Fast fp32 matrix products on the CPU.
+
+With precision "medium" torch hands fp32 products to oneDNN, which on many processors is more than twice as
+fast as the default library at the same accuracy; where the hardware would round to bfloat16 instead (AMX),
+the default stays. A probe decides once per process, so a process computes in one way throughout.
+"""
+
+from __future__ import annotations
+
+import functools
+
+import torch
+
+TOLERANCE = 1e-5
+"""Relative error of the probe that still counts as fp32."""
+
+
+@functools.cache
+def prepare() -> str:
+    """Chooses and sets torch's fp32 precision for this process; returns "medium" or "highest"."""
+    rows = torch.arange(64 * 128, dtype=torch.float32).reshape(64, 128)
+    a, b = torch.sin(rows), torch.cos(rows).t().contiguous()
+    exact = a.double() @ b.double()
+    torch.set_float32_matmul_precision("medium")
+    if float(((a @ b).double() - exact).abs().max() / exact.abs().max()) > TOLERANCE:
+        torch.set_float32_matmul_precision("highest")
+    return torch.get_float32_matmul_precision()

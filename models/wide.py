@@ -1,0 +1,358 @@
+"""The wide part: a linear model over sparse features and cross-products (Cheng et al. 2016, section 3.1).
+
+All features lie in one id space: bias, attributes, crosses with a category, then a row of ids for each app of
+the vocabulary (the app and its crosses with user attributes). The crosses of installed with impression apps
+have a dictionary, and a coordinate of FTRL-Proximal each, of their own. An app or a pair without an id adds
+exactly 0. Letters in shapes: B requests, S shown apps, I installed slots, A apps, F user features.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple, Self
+
+import numpy as np
+from numba import njit
+from numpy.typing import NDArray
+
+from models.crosses import CrossDictionary, find, pair_key
+from models.features import APP_FEATURES, DENSE_FEATURES, USER_FEATURES, Day, Features, app_sizes, user_sizes
+from models.ftrl import FTRL, update, update_all
+from models.settings import LinearSettings
+from simulator.schema import Cardinalities
+
+Array = NDArray[Any]
+
+W, G = 2, 3  # columns of FTRL.table
+
+
+class Layout(NamedTuple):
+    """Where the features lie in the id space. An absent block begins at -1.
+
+    Attributes:
+        user: int64[F], first id of each user feature.
+        app: int64[4], first id of each app attribute.
+        age: first id of the app-age buckets.
+        position: first id of the positions.
+        dense: first id of the dense values, one each.
+        category: int64[F], first id of each user feature x category (feature-major).
+        installed_category: first id of installed category x category.
+        columns: int64[F], offset within an app's row of each user feature x app.
+        rows: first id of the apps' rows.
+        stride: ids of an app's row; the first is the app's own.
+        categories: number of categories.
+    """
+
+    user: Array
+    app: Array
+    age: int
+    position: int
+    dense: int
+    category: Array
+    installed_category: int
+    columns: Array
+    rows: int
+    stride: int
+    categories: int
+
+    @classmethod
+    def of(cls, cardinalities: Cardinalities, crosses: tuple[str, ...], ages: int, positions: int) -> Self:
+        """The layout for these attributes and crosses; id 0 is the bias."""
+        sizes = user_sizes(cardinalities)
+        categories = cardinalities.categories
+        end = 1
+
+        def block(size: int, wanted: bool = True) -> int:
+            nonlocal end
+            start = end if wanted else -1
+            end += size if wanted else 0
+            return start
+
+        user = np.array([block(size) for size in sizes], np.int64)
+        app = np.array([block(size) for size in app_sizes(cardinalities)], np.int64)
+        age, position, dense = block(ages), block(positions), block(len(DENSE_FEATURES))
+        category = np.array(
+            [
+                block(size * categories, f"{name}_x_category" in crosses)
+                for name, size in zip(USER_FEATURES, sizes, strict=True)
+            ],
+            np.int64,
+        )
+        installed_category = block(categories * categories, "installed_category_x_category" in crosses)
+        rows, end = end, 1
+        columns = np.array(
+            [
+                block(size, f"{name}_x_app" in crosses)
+                for name, size in zip(USER_FEATURES, sizes, strict=True)
+            ],
+            np.int64,
+        )
+        return cls(
+            user, app, age, position, dense, category, installed_category, columns, rows, end, categories
+        )
+
+    @property
+    def per_impression(self) -> int:
+        """The most ids that one impression has, installed categories aside."""
+        crosses = int((self.category >= 0).sum() + (self.columns >= 0).sum())
+        return len(APP_FEATURES) + 3 + crosses
+
+
+@njit(cache=True)
+def _forward(
+    layout: Any,
+    codes: Any,
+    installed: Any,
+    apps: Any,
+    positions: Any,
+    app_codes: Any,
+    ages: Any,
+    app_rows: Any,
+    dense: Any,
+    table: Any,
+    ids: Any,
+    offsets: Any,
+    logits: Any,
+) -> None:
+    """Writes each impression's ids (request-level ones aside) and its logit without the app crosses."""
+    user, app, category, columns = layout.user, layout.app, layout.category, layout.columns
+    categories, installed_category = layout.categories, layout.installed_category
+    B, S = apps.shape
+    F, D = codes.shape[1], dense.shape[1]
+    bases = np.empty(F + categories, np.int64)
+    inside = np.zeros(categories, np.bool_)
+    end = 0
+    offsets[0] = 0
+    for b in range(B):
+        common = np.float64(table[0, W])
+        n_bases = 0
+        for f in range(F):
+            common += table[user[f] + codes[b, f], W]
+            if category[f] >= 0:
+                bases[n_bases] = category[f] + codes[b, f] * categories
+                n_bases += 1
+        if installed_category >= 0:
+            first = n_bases
+            for i in range(installed.shape[1]):
+                if installed[b, i] >= 0:
+                    c = app_codes[installed[b, i], 0]
+                    if not inside[c]:
+                        inside[c] = True
+                        bases[n_bases] = installed_category + c * categories
+                        n_bases += 1
+            for k in range(first, n_bases):
+                inside[(bases[k] - installed_category) // categories] = False
+        for s in range(S):
+            a = apps[b, s]
+            start = end
+            for k in range(len(app)):
+                ids[end + k] = app[k] + app_codes[a, k]
+            end += len(app)
+            ids[end] = layout.age + ages[a]
+            ids[end + 1] = layout.position + positions[b, s]
+            end += 2
+            for k in range(n_bases):
+                ids[end] = bases[k] + app_codes[a, 0]
+                end += 1
+            if app_rows[a] > 0:
+                row = layout.rows + np.int64(app_rows[a] - 1) * layout.stride
+                ids[end] = row
+                end += 1
+                for f in range(F):
+                    if columns[f] >= 0:
+                        ids[end] = row + columns[f] + codes[b, f]
+                        end += 1
+            total = common
+            for k in range(start, end):
+                total += table[ids[k], W]
+            for d in range(D):
+                total += table[layout.dense + d, W] * dense[a, d]
+            offsets[b * S + s + 1] = end
+            logits[b, s] = total
+
+
+@njit(cache=True)
+def _backward(
+    layout: Any,
+    codes: Any,
+    apps: Any,
+    dense: Any,
+    table: Any,
+    ids: Any,
+    offsets: Any,
+    gradients: Any,
+    rates: Any,
+) -> None:
+    """One FTRL step of the mini-batch: request-level ids get the summed gradient of the request."""
+    user, dense_at = layout.user, layout.dense
+    alpha, beta, l1, l2 = rates
+    B, S = gradients.shape
+    F, D = codes.shape[1], dense.shape[1]
+    for b in range(B):
+        common = 0.0
+        for s in range(S):
+            g = np.float64(gradients[b, s])
+            common += g
+            n = b * S + s
+            for k in range(offsets[n], offsets[n + 1]):
+                table[ids[k], G] += g
+            for d in range(D):
+                table[dense_at + d, G] += g * dense[apps[b, s], d]
+        table[0, G] += common
+        for f in range(F):
+            table[user[f] + codes[b, f], G] += common
+    update(table[0], alpha, beta, l1, l2)
+    for b in range(B):
+        for f in range(F):
+            update(table[user[f] + codes[b, f]], alpha, beta, l1, l2)
+    for d in range(D):
+        update(table[dense_at + d], alpha, beta, l1, l2)
+    update_all(table, ids[: offsets[-1]], alpha, beta, l1, l2)
+
+
+@njit(cache=True)
+def _cross_forward(
+    keys: Any, key_ids: Any, installed: Any, apps: Any, table: Any, ids: Any, offsets: Any, logits: Any
+) -> None:
+    """Writes the ids of each impression's installed x app crosses and adds their weights to its logit."""
+    B, S = apps.shape
+    own = np.empty(installed.shape[1], np.int64)
+    end = 0
+    offsets[0] = 0
+    for b in range(B):
+        n = 0
+        for i in range(installed.shape[1]):
+            fresh = installed[b, i] >= 0
+            for k in range(n):
+                fresh = fresh and own[k] != installed[b, i]
+            if fresh:
+                own[n] = installed[b, i]
+                n += 1
+        for s in range(S):
+            total = 0.0
+            for i in range(n):
+                found = find(keys, key_ids, pair_key(own[i], apps[b, s]))
+                if found > 0:
+                    ids[end] = found
+                    end += 1
+                    total += table[found, W]
+            offsets[b * S + s + 1] = end
+            logits[b, s] += total
+
+
+@njit(cache=True)
+def _cross_backward(table: Any, ids: Any, offsets: Any, gradients: Any, rates: Any) -> None:
+    alpha, beta, l1, l2 = rates
+    S = gradients.shape[1]
+    for n in range(len(offsets) - 1):
+        g = gradients[n // S, n % S]
+        for k in range(offsets[n], offsets[n + 1]):
+            table[ids[k], G] += g
+    update_all(table, ids[: offsets[-1]], alpha, beta, l1, l2)
+
+
+class LinearPart:
+    """Wide part in training: it predicts a mini-batch's logits, then takes a step on their gradients.
+
+    Attributes:
+        first: FTRL over the id space of `layout`.
+        crosses: ids of the installed x app pairs; None where these are not wanted.
+        pairs: FTRL over these ids.
+    """
+
+    def __init__(self, features: Features, settings: LinearSettings) -> None:
+        self.settings = settings
+        self.layout = Layout.of(
+            features.cardinalities, settings.crosses, features.age.buckets, features.settings.positions
+        )
+        self.first = self._ftrl(self.layout.rows)
+        wanted = "installed_x_app" in settings.crosses
+        self.crosses = CrossDictionary(settings.cross_min_count) if wanted else None
+        self.pairs = self._ftrl(1)
+        self._rates = (settings.alpha, settings.beta, settings.l1, settings.l2)
+        self._batch: tuple[Array, ...] = ()
+
+    def _ftrl(self, size: int) -> FTRL:
+        s = self.settings
+        return FTRL(size, s.alpha, s.beta, s.l1, s.l2, np.float32)
+
+    def grow(self, day: Day) -> None:
+        """Makes room for the apps of the vocabulary and for pairs that are now frequent enough."""
+        self.first.grow(self.layout.rows + self.layout.stride * (day.features.app_vocabulary.size - 1))
+        if self.crosses is not None:
+            self.crosses.grow_pairs(day.installed, day.apps)
+            self.pairs.grow(self.crosses.size)
+
+    def logits(self, batch: Day) -> Array:
+        """The part's log odds, float32[B, S]; remembers what `step` needs."""
+        B, S = batch.apps.shape
+        width = self.layout.per_impression
+        if self.layout.installed_category >= 0:
+            width += min(batch.installed.shape[1], self.layout.categories)
+        ids, offsets = np.empty(B * S * width, np.int64), np.empty(B * S + 1, np.int64)
+        logits = np.empty((B, S), np.float32)
+        f = batch.features
+        _forward(
+            self.layout,
+            batch.codes,
+            batch.installed,
+            batch.apps,
+            batch.positions,
+            f.codes,
+            batch.ages,
+            f.app_rows,
+            f.dense,
+            self.first.table,
+            ids,
+            offsets,
+            logits,
+        )
+        self._batch = (batch.codes, batch.apps, f.dense, ids, offsets)
+        if self.crosses is not None:
+            ids = np.empty(batch.installed.size * S, np.int64)
+            offsets = np.empty(B * S + 1, np.int64)
+            keys, key_ids = self.crosses.keys, self.crosses.ids
+            _cross_forward(keys, key_ids, batch.installed, batch.apps, self.pairs.table, ids, offsets, logits)
+            self._batch += (ids, offsets)
+        return logits
+
+    def step(self, gradients: Array) -> None:
+        """One FTRL step on the last `logits` batch; `gradients` float32[B, S] are of the loss by logits."""
+        codes, apps, dense, ids, offsets, *cross = self._batch
+        _backward(self.layout, codes, apps, dense, self.first.table, ids, offsets, gradients, self._rates)
+        if cross:
+            _cross_backward(self.pairs.table, cross[0], cross[1], gradients, self._rates)
+
+    def to_state(self) -> dict[str, Array]:
+        """Optimiser state and dictionary, as arrays."""
+        state = {f"first.{k}": v for k, v in self.first.to_state().items()}
+        if self.crosses is not None:
+            state |= {f"pairs.{k}": v for k, v in self.pairs.to_state().items()}
+            state |= {f"crosses.{k}": v for k, v in self.crosses.to_state().items()}
+        return state
+
+    def restore(self, state: Mapping[str, Array]) -> None:
+        """Takes over what `to_state` gave."""
+        self.first = FTRL.from_state(_under(state, "first."))
+        self.first.weights()
+        if self.crosses is not None:
+            self.pairs = FTRL.from_state(_under(state, "pairs."))
+            self.pairs.weights()
+            self.crosses = CrossDictionary.from_state(_under(state, "crosses."))
+
+    def published(self) -> dict[str, Array]:
+        """The non-zero weights: `ids`, `weights` of `layout`, and `keys`, `cross_weights` of the pairs."""
+        weights = self.first.weights()
+        ids = np.flatnonzero(weights)
+        arrays = {"ids": ids, "weights": weights[ids]}
+        if self.crosses is not None:
+            weights = self.pairs.weights()[1:]
+            used = np.flatnonzero(weights)
+            lefts, rights = (side[used] for side in self.crosses.pairs())
+            arrays |= {"lefts": lefts.astype(np.int32), "rights": rights.astype(np.int32)}
+            arrays["cross_weights"] = weights[used]
+        return arrays
+
+
+def _under(state: Mapping[str, Array], prefix: str) -> dict[str, Array]:
+    return {k.removeprefix(prefix): v for k, v in state.items() if k.startswith(prefix)}
