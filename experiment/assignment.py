@@ -143,13 +143,11 @@ def plan(
             )
         start = k * BUCKETS // slots
         out.append(Slot(arm, start, start + min(_buckets(share), BUCKETS // slots)))
-    stop = BUCKETS
+    stop, taken = BUCKETS, out[-1].stop
     for name, share in (reserved or {}).items():
         start = stop - _buckets(share)
-        if start < out[-1].stop:
-            raise ValueError(
-                f"{name}: got share {share:g}, allowed: at most {(stop - out[-1].stop) / BUCKETS:g}"
-            )
+        if start < taken:
+            raise ValueError(f"{name}: got share {share:g}, allowed: at most {(stop - taken) / BUCKETS:g}")
         out.append(Slot(name, start, stop))
         stop = start
     return tuple(out)

@@ -108,14 +108,24 @@ class Config(Settings):
         if experiment.identical_models and experiment.training != "all":
             problems.append("experiment.training: got 'own', allowed: 'all' with experiment.identical_models")
         try:
-            assignment.layer_of(self)
+            layer = assignment.layer_of(self)
         except ValueError as error:
             arm, _, reason = str(error).partition(": ")
-            own = arm in self.arms and self.arms[arm].share is not None
-            path = f"arms.{arm}.share" if own else "experiment.bucket_share"
-            problems.append(f"{'production.share' if arm == assignment.PRODUCTION else path}: {reason}")
+            problems.append(f"{self._share_path(arm)}: {reason}")
+        else:
+            least = 1.0 / self.users.population
+            problems += [
+                f"{self._share_path(arm)}: got a share without a single user, allowed: at least {least:g}"
+                for arm in self.arms
+                if layer.size(arm) == 0
+            ]
         _raise(problems)
         return self
+
+    def _share_path(self, arm: str) -> str:
+        if arm == assignment.PRODUCTION:
+            return "production.share"
+        return "experiment.bucket_share" if self.arms[arm].share is None else f"arms.{arm}.share"
 
     def shares(self) -> dict[str, float]:
         """Share of the users in each arm, in canonical order."""

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import difflib
+import json
+import re
 import types
 import typing
 from collections.abc import Iterable, Mapping
@@ -22,7 +24,7 @@ def describe(error: ValidationError, model: type[BaseModel]) -> list[str]:
     for problem in error.errors(include_url=False):
         path, field, owner = _locate(model, problem["loc"])
         if problem["type"] == "paths":
-            lines += scoped(path, problem["ctx"]["lines"].splitlines())
+            lines += scoped(path, problem["ctx"]["lines"].split("\n"))
         elif problem["type"] == "value_error":
             lines.append(f"{path}: {problem['ctx']['error']}")
         elif problem["type"] == "extra_forbidden":
@@ -70,20 +72,26 @@ def _locate(
         if part == "[key]":
             break
         if owner is not None:
-            path.append(str(part))
+            path.append(_part(part))
             field = owner.model_fields.get(str(part))
             if field is None:
                 break
             annotation = field.annotation
         elif typing.get_origin(annotation) is dict:
-            path.append(str(part))
+            path.append(_part(part))
             annotation = typing.get_args(annotation)[1]
         elif isinstance(part, int):
-            path.append(str(part))
+            path.append(_part(part))
         else:  # the tag of a union's member
             break
         owner = _model_of(annotation)
     return ".".join(path), field, owner
+
+
+def _part(part: int | str) -> str:
+    """A key as it stands in a path, quoted where it is no plain word."""
+    text = str(part)
+    return text if re.fullmatch(r"[\w-]+", text) else json.dumps(text)
 
 
 def _model_of(annotation: Any) -> type[BaseModel] | None:

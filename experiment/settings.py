@@ -37,9 +37,10 @@ class ProductionSettings(Settings):
 
 
 class ExperimentSettings(Settings):
-    """Days, buckets and the rules of the comparison. Days 1 .. `days` are the experiment."""
+    """Days, buckets and the rules of the comparison."""
 
     days: Days = 7
+    """Days of the experiment, 1 .. days."""
     pre_days: Annotated[int, Field(ge=2, le=10_000)] = 7
     """Days before the experiment, 1 - pre_days .. 0; day 0 is the offline holdout."""
     bucket_share: Annotated[float, Field(gt=0.0, le=1.0)] = 0.01
@@ -79,6 +80,7 @@ class GateSettings(Settings):
     """What a new model must pass before it serves; if it is refused, yesterday's stays (paper, 4.2)."""
 
     enabled: bool = True
+    """Whether there is a gate."""
     holdout_share: Annotated[float, Field(gt=0.0, lt=1.0)] = 0.1
     """Share of the users whose requests of the day are held out of training and judge both models."""
     auc_margin: Annotated[float, Field(ge=0.0, le=0.5)] = 0.005
@@ -86,8 +88,9 @@ class GateSettings(Settings):
     alpha: Annotated[float, Field(gt=0.0, lt=0.5)] = 0.05
     """Level of the paired test of the two AUC."""
     calibration_min: Annotated[float, Field(ge=0.0, le=1.0)] = 0.5
+    """Least predicted over observed acquisitions on the holdout."""
     calibration_max: Annotated[float, Field(ge=1.0, le=100.0)] = 2.0
-    """Bounds of predicted over observed acquisitions on the holdout."""
+    """Most predicted over observed acquisitions on the holdout."""
     score_limit: Annotated[float, Field(gt=0.0, le=1000.0)] = 30.0
     """Largest log odds, of either sign, in the dry run."""
 
@@ -113,5 +116,6 @@ class RunSettings(Settings):
     workers: Annotated[int, Field(ge=0, le=1024)] = 0
     """Worker processes; 0 takes one per core, at most one per arm."""
     executor: Literal["local", "ray"] = "local"
+    """Where the workers are: processes of this machine, or Ray."""
     shard_users: Annotated[int, Field(ge=1, le=10_000_000)] = 8192
     """Users handled at a time."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 _BARE = re.compile(r"[A-Za-z0-9_-]+")
@@ -15,7 +15,7 @@ def dumps(data: Mapping[str, Any]) -> str:
     """`data` as TOML: keys in their order, plain values before tables; None is left out.
 
     Raises:
-        TypeError: a value that is neither bool, int, float, str, a sequence nor a mapping.
+        TypeError: a value that is neither bool, int, float, str, a list nor a mapping.
     """
     lines: list[str] = []
     _table(data, (), lines)
@@ -52,7 +52,7 @@ def _value(value: Any) -> str:
     if isinstance(value, Mapping):
         pairs = ", ".join(f"{_key(k)} = {_value(v)}" for k, v in value.items() if v is not None)
         return "{" + pairs + "}"
-    if isinstance(value, Sequence):
+    if isinstance(value, list | tuple):
         return "[" + ", ".join(_value(v) for v in value) + "]"
     raise TypeError(
         f"TOML: got {value!r} of {type(value).__name__}, allowed: bool, int, float, str, list, dict"

@@ -1,0 +1,116 @@
+"""One writer per run folder: a lock file that names its holder, and is recognised when its holder is gone."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import json
+import os
+import socket
+import time
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from experiment.errors import BadInput
+
+STRANGER_SECONDS = 600.0
+"""A lock of another host, whose processes cannot be seen, counts as stale when untouched for so long."""
+
+
+class LockedError(BadInput):
+    """Another process writes to the run folder."""
+
+
+@dataclass(frozen=True, slots=True)
+class Holder:
+    """The process that holds a lock: its number, host and start (clock ticks since boot, or 0)."""
+
+    pid: int
+    host: str
+    began: int
+
+    @classmethod
+    def me(cls) -> Holder:
+        """This process."""
+        return cls(os.getpid(), socket.gethostname(), _began(os.getpid()))
+
+
+def holder(path: Path) -> Holder | None:
+    """Who holds the lock at `path` now; None when nobody does, or only a process that is gone."""
+    try:
+        found = Holder(**json.loads(path.read_bytes()))
+        age = time.time() - path.stat().st_mtime
+    except (OSError, ValueError, TypeError):
+        return None
+    if found.host != socket.gethostname():
+        return found if age < STRANGER_SECONDS else None
+    return found if _alive(found) else None
+
+
+@contextlib.contextmanager
+def locked(path: Path) -> Iterator[None]:
+    """Holds the lock at `path` for the block.
+
+    Raises:
+        LockedError: when a living process holds it; the message names its pid and host.
+    """
+    _take(path)
+    try:
+        yield
+    finally:
+        with contextlib.suppress(OSError, ValueError, TypeError):
+            if Holder(**json.loads(path.read_bytes())) == Holder.me():
+                path.unlink()
+
+
+def touch(path: Path) -> None:
+    """Shows other hosts that the holder of the lock at `path` is alive."""
+    with contextlib.suppress(OSError):
+        os.utime(path)
+
+
+def _take(path: Path) -> None:
+    """Reads and writes the lock file under a kernel lock, so that two takers cannot both find it stale."""
+    while True:
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+            if not _is_still(path, descriptor):
+                continue  # it was released, and deleted, between the two calls
+            found = holder(path)
+            if found is not None:
+                raise LockedError(
+                    f"{path.parent}: got a run that process {found.pid} on {found.host} is writing, "
+                    "allowed: one writer at a time"
+                )
+            os.truncate(descriptor, 0)
+            os.pwrite(descriptor, json.dumps(asdict(Holder.me())).encode(), 0)
+            return
+        finally:
+            os.close(descriptor)
+
+
+def _is_still(path: Path, descriptor: int) -> bool:
+    try:
+        return path.stat().st_ino == os.fstat(descriptor).st_ino
+    except FileNotFoundError:
+        return False
+
+
+def _alive(process: Holder) -> bool:
+    try:
+        os.kill(process.pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        pass
+    return process.began in (0, _began(process.pid))
+
+
+def _began(pid: int) -> int:
+    """Start of a process in clock ticks since boot (field 22 of Linux's stat file): its pid may be reused."""
+    try:
+        return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[19])
+    except (OSError, ValueError, IndexError):
+        return 0
