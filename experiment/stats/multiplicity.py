@@ -7,9 +7,11 @@ the vectorised form. It is the oracle in the tests.
 from __future__ import annotations
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
 from experiment.stats.moments import Floats
+
+Integers = NDArray[np.intp]
 
 
 def holm(p_values: ArrayLike) -> Floats:
@@ -35,15 +37,15 @@ def benjamini_hochberg(p_values: ArrayLike) -> Floats:
     return _restored(adjusted, order, known)
 
 
-def _ordered(p_values: ArrayLike) -> tuple[Floats, Floats, Floats]:
+def _ordered(p_values: ArrayLike) -> tuple[Floats, Integers, Integers]:
     """Ascending p-values with NaN last, their order, and how many are known, [..., 1]."""
     values = np.asarray(p_values, dtype=np.float64)
     order = np.argsort(values, axis=-1)
-    known = (~np.isnan(values)).sum(axis=-1, keepdims=True)
+    known = np.asarray((~np.isnan(values)).sum(axis=-1, keepdims=True))
     return np.take_along_axis(values, order, axis=-1), order, known
 
 
-def _restored(adjusted: Floats, order: Floats, known: Floats) -> Floats:
+def _restored(adjusted: Floats, order: Integers, known: Integers) -> Floats:
     adjusted = np.where(np.arange(adjusted.shape[-1]) < known, np.minimum(adjusted, 1), np.nan)
     result = np.empty_like(adjusted)
     np.put_along_axis(result, order, adjusted, axis=-1)
