@@ -9,9 +9,10 @@ apps, P positions, D dimensions of an embedding, H units of a layer.
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -28,6 +29,12 @@ from simulator.schema import Cardinalities
 Array = NDArray[Any]
 
 EPSILON = 1e-10  # torch.optim.Adagrad's own
+
+TABLES = ("apps", "installed")
+"""Embedding tables by app, which grow."""
+
+PADDING = 64
+"""Distinct apps are padded to a multiple of it: matrix products compile anew for each new shape."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,21 +64,20 @@ class Blocks:
 
 @dataclass(slots=True)
 class _Batch:
-    """What the forward pass leaves for the backward pass."""
+    """What the forward pass leaves for the backward pass; ids are flat int32."""
 
     shape: tuple[int, int]
     user_ids: Tensor
     app_ids: Tensor
     app_rows: Tensor
-    app_slots: Tensor
-    installed_rows: Tensor
-    installed_index: Tensor
+    dense: Tensor
+    installed: Tensor
     offsets: Tensor
     inverse: Tensor
     positions: Tensor
-    user_side: Tensor
-    app_side: Tensor
-    hidden: list[Tensor]
+    user_side: Tensor = field(init=False)
+    app_side: Tensor = field(init=False)
+    hidden: list[Tensor] = field(init=False)
 
 
 class NetPart:
@@ -90,37 +96,45 @@ class NetPart:
         self.blocks = Blocks.of(features.cardinalities, features.age.buckets, features.settings.positions)
         self.weights: dict[str, Tensor] = {}
         self.squares: dict[str, Tensor] = {}
-        self._app_marks = np.full(len(features.codes), -1, np.int32)
-        self._installed_marks = np.full(1, -1, np.int32)
+        self._gradients: dict[str, Tensor] = {}
+        self._marks = np.full(len(features.codes), -1, np.int32)
         self._batch: _Batch | None = None
         self._start()
 
     def _start(self) -> None:
+        """Initial weights; those of fixed size are views of one vector, which one AdaGrad update serves."""
         s, D = self.settings, self.settings.embedding_dim
         inputs = {
             "user1": (len(USER_FEATURES) + 1) * D,
             "app1": (len(APP_FEATURES) + 2) * D + len(DENSE_FEATURES),
             "position1": D,
         }
-        self._add_rows("attributes", np.arange(self.blocks.size))
-        for name in ("apps", "installed"):
+        for name in TABLES:
             self._add_rows(name, np.array([-1]))
+        start: dict[str, Array] = {}
+
+        def add(name: str, units: int, width: int, scale: float) -> None:
+            start[name] = normals(self.key, f"net.{name}", np.arange(units), width, scale)
+
+        add("attributes", self.blocks.size, D, s.embedding_scale)
         for name, width in inputs.items():
-            self._add("layer1." + name, name, s.hidden[0], width, math.sqrt(2 / sum(inputs.values())))
-        self._set("bias1", torch.zeros(s.hidden[0]))
-        for layer, (width, units) in enumerate(zip(s.hidden, s.hidden[1:], strict=False), start=2):
-            self._add(f"layer{layer}", f"layer{layer}", units, width, math.sqrt(2 / width))
-            self._set(f"bias{layer}", torch.zeros(units))
-        self._add("out", "out", 1, s.hidden[-1], math.sqrt(1 / s.hidden[-1]))
-        self._set("out_bias", torch.zeros(1))
-
-    def _add(self, stream: str, name: str, units: int, width: int, scale: float) -> None:
-        values = normals(self.key, f"net.{stream}", np.arange(units), width, scale)
-        self._set(name, torch.from_numpy(values))
-
-    def _set(self, name: str, values: Tensor) -> None:
-        self.weights[name] = values.to(self.device)
-        self.squares[name] = torch.full_like(self.weights[name], self.settings.initial_accumulator)
+            add(name, s.hidden[0], width, math.sqrt(2 / sum(inputs.values())))
+        start["bias1"] = np.zeros(s.hidden[0], np.float32)
+        for layer, (width, units) in enumerate(itertools.pairwise(s.hidden), start=2):
+            add(f"layer{layer}", units, width, math.sqrt(2 / width))
+            start[f"bias{layer}"] = np.zeros(units, np.float32)
+        add("out", 1, s.hidden[-1], math.sqrt(1 / s.hidden[-1]))
+        start["out_bias"] = np.zeros(1, np.float32)
+        self._flat = tuple(
+            torch.empty(sum(x.size for x in start.values()), device=self.device) for _ in "wsg"
+        )
+        at = 0
+        for name, values in start.items():
+            views = [flat[at : at + values.size].view(values.shape) for flat in self._flat]
+            self.weights[name], self.squares[name], self._gradients[name] = views
+            self.weights[name].copy_(torch.from_numpy(values))
+            at += values.size
+        self._flat[1].fill_(s.initial_accumulator)
 
     def _add_rows(self, name: str, ids: Array) -> None:
         """Appends rows to an embedding table; each starts as a function of the key, the table and its id."""
@@ -132,6 +146,7 @@ class NetPart:
             new = torch.cat([self.weights[name], new])
             squares = torch.cat([self.squares[name], squares])
         self.weights[name], self.squares[name] = new, squares
+        self._gradients[name] = torch.zeros_like(new)
 
     def grow(self, day: Day) -> None:
         """Appends the rows of the apps that the vocabularies have taken in."""
@@ -139,60 +154,52 @@ class NetPart:
             present = len(self.weights[name]) - 1
             if len(ids) > present:
                 self._add_rows(name, ids[present:])
-        self._installed_marks = np.full(len(self.weights["installed"]), -1, np.int32)
 
     def _indices(self, batch: Day) -> _Batch:
         """The indices of a mini-batch, on the device."""
         f = batch.features
-        unique, inverse = rows.distinct(batch.apps.ravel(), self._app_marks)
-        app_rows = f.app_rows[unique]
-        known = app_rows > 0
-        slots = np.where(known, np.cumsum(known, dtype=np.int32), np.int32(0))
-        app_ids = np.concatenate([f.codes[unique], batch.ages[unique][:, None]], 1) + self.blocks.app
-        installed = np.where(batch.installed >= 0, f.installed_rows[batch.installed], 0)
-        used = installed > 0
-        offsets = np.concatenate([[0], np.cumsum(used.sum(1))])
-        installed_rows, index = rows.distinct(installed[used], self._installed_marks)
-        dense = self._tensor(f.dense[unique])
-
-        def tensor(x: Array) -> Tensor:
-            return self._tensor(np.ascontiguousarray(x, np.int32))
-
+        unique, inverse = rows.distinct(batch.apps.ravel(), self._marks)
+        padded = np.zeros(-(-len(unique) // PADDING) * PADDING, np.int32)
+        padded[: len(unique)] = unique
+        app_rows = f.app_rows[padded]
+        app_rows[len(unique) :] = 0
+        app_ids = np.empty((len(padded), len(self.blocks.app)), np.int32)
+        app_ids[:, :-1] = f.codes[padded]
+        app_ids[:, -1] = batch.ages[padded]
+        app_ids += self.blocks.app
+        installed, offsets = rows.ragged(batch.installed, f.installed_rows)
         return _Batch(
             shape=(batch.apps.shape[0], batch.apps.shape[1]),
-            user_ids=tensor(batch.codes + self.blocks.user),
-            app_ids=tensor(app_ids),
-            app_rows=tensor(np.concatenate([[0], app_rows[known]])),
-            app_slots=tensor(slots),
-            installed_rows=tensor(installed_rows),
-            installed_index=tensor(index),
-            offsets=tensor(offsets),
-            inverse=tensor(inverse),
-            positions=tensor(batch.positions.ravel()),
-            user_side=dense,
-            app_side=dense,
-            hidden=[],
+            user_ids=self._tensor(batch.codes + self.blocks.user).view(-1),
+            app_ids=self._tensor(app_ids).view(-1),
+            app_rows=self._tensor(app_rows),
+            dense=self._tensor(f.dense[padded]),
+            installed=self._tensor(installed),
+            offsets=self._tensor(offsets),
+            inverse=self._tensor(inverse),
+            positions=self._tensor(batch.positions.ravel()),
         )
 
     def _tensor(self, array: Array) -> Tensor:
         return torch.from_numpy(array).to(self.device)
 
-    def _product(self, a: Tensor, b: Tensor) -> Tensor:
+    def _product(self, a: Tensor, b: Tensor, out: Tensor | None = None) -> Tensor:
         if self.settings.precision == "bf16":
-            return torch.mm(a.bfloat16(), b.bfloat16()).float()
-        return torch.mm(a, b)
+            product = torch.mm(a.bfloat16(), b.bfloat16()).float()
+            return product if out is None else out.copy_(product)
+        return torch.mm(a, b, out=out) if out is not None else torch.mm(a, b)
 
     @torch.no_grad()
     def logits(self, batch: Day) -> Array:
         """The part's log odds, float32[B, S]; remembers what `step` needs."""
         w, n = self.weights, self._indices(batch)
-        B, U = n.shape[0], len(n.app_ids)
+        B, U = n.shape[0], len(n.app_rows)
         table = w["attributes"]
-        pooled = rows.pool(w["installed"][n.installed_rows], n.installed_index, n.offsets)
-        n.user_side = torch.cat([table[n.user_ids].view(B, -1), pooled], 1)
-        own = w["apps"][n.app_rows][n.app_slots]
-        n.app_side = torch.cat([own, table[n.app_ids].view(U, -1), n.app_side], 1)
-        users = self._product(n.user_side, w["user1"].t()) + w["bias1"]
+        pooled = rows.pool(w["installed"], n.installed, n.offsets)
+        n.user_side = torch.cat([table.index_select(0, n.user_ids).view(B, -1), pooled], 1)
+        own, attributes = w["apps"].index_select(0, n.app_rows), table.index_select(0, n.app_ids)
+        n.app_side = torch.cat([own, attributes.view(U, -1), n.dense], 1)
+        users = self._product(n.user_side, w["user1"].t()).add_(w["bias1"])
         apps = self._product(n.app_side, w["app1"].t())
         places = self._product(table[self.blocks.position :], w["position1"].t())
         h = rows.join(users, apps, places, n.inverse, n.positions)
@@ -201,68 +208,59 @@ class NetPart:
             h = self._product(h, w[f"layer{layer}"].t()).add_(w[f"bias{layer}"]).relu_()
             n.hidden.append(h)
         self._batch = n
-        logits: Array = (torch.mv(h, w["out"][0]) + w["out_bias"]).view(n.shape).cpu().numpy()
+        logits: Array = torch.mv(h, w["out"][0]).add_(w["out_bias"]).view(n.shape).cpu().numpy()
         return logits
 
     @torch.no_grad()
-    def gradients(self, gradients: Array) -> dict[str, Tensor]:
-        """The gradients of the summed loss by each weight, after `logits`.
+    def backward(self, gradients: Array) -> dict[str, Tensor]:
+        """The gradients of the summed loss by each weight, after `logits`; valid until the next call.
 
-        Those of `apps` and `installed` are of the batch's rows only, `_Batch.app_rows` and `.installed_rows`.
+        `apps` is by distinct app of the batch, [U, D], and `installed` by the request's mean, [B, D].
 
         Args:
             gradients: float32[B, S], of the loss by the logits.
         """
         assert self._batch is not None
-        w, n, D = self.weights, self._batch, self.settings.embedding_dim
-        B, U = n.shape[0], len(n.app_ids)
-        table = w["attributes"]
+        w, n, out, D = self.weights, self._batch, self._gradients, self.settings.embedding_dim
+        table, position = w["attributes"], self.blocks.position
         g = self._tensor(np.ascontiguousarray(gradients, np.float32).reshape(-1))
-        out = {"out": torch.mv(n.hidden[-1].t(), g)[None], "out_bias": g.sum()[None]}
+        torch.mv(n.hidden[-1].t(), g, out=out["out"][0])
+        out["out_bias"].copy_(g.sum())
         dh = torch.outer(g, w["out"][0])
         for layer in range(len(self.settings.hidden), 1, -1):
-            dh *= n.hidden[layer - 1] > 0
-            out[f"layer{layer}"] = self._product(dh.t(), n.hidden[layer - 2])
-            out[f"bias{layer}"] = dh.sum(0)
+            dh = torch.ops.aten.threshold_backward(dh, n.hidden[layer - 1], 0)
+            self._product(dh.t(), n.hidden[layer - 2], out=out[f"layer{layer}"])
+            torch.sum(dh, 0, out=out[f"bias{layer}"])
             dh = self._product(dh, w[f"layer{layer}"])
-        places = len(table) - self.blocks.position
-        users, apps, positions = rows.split(n.hidden[0], dh, n.inverse, n.positions, B, U, places)
-        out["bias1"] = users.sum(0)
-        out["user1"] = self._product(users.t(), n.user_side)
-        out["app1"] = self._product(apps.t(), n.app_side)
-        out["position1"] = self._product(positions.t(), table[self.blocks.position :])
-        d_user = self._product(users, w["user1"])
-        d_app = self._product(apps, w["app1"])
-        d_table = torch.zeros_like(table)
-        d_table[self.blocks.position :] = self._product(positions, w["position1"])
-        F, K = n.user_ids.shape[1], n.app_ids.shape[1]
-        rows.add_rows(d_table, n.user_ids.view(-1), d_user[:, : F * D].reshape(-1, D))
-        rows.add_rows(d_table, n.app_ids.view(-1), d_app[:, D : (K + 1) * D].reshape(-1, D))
-        out["attributes"] = d_table
-        out["apps"] = table.new_zeros(len(n.app_rows), D)
-        rows.add_rows(out["apps"], n.app_slots, d_app[:, :D])
-        out["installed"] = table.new_zeros(len(n.installed_rows), D)
-        rows.unpool(out["installed"], n.installed_index, n.offsets, d_user[:, F * D :])
-        return out
+        counts = n.shape[0], len(n.app_rows), len(table) - position
+        users, apps, places = rows.split(n.hidden[0], dh, n.inverse, n.positions, *counts)
+        torch.sum(users, 0, out=out["bias1"])
+        self._product(users.t(), n.user_side, out=out["user1"])
+        self._product(apps.t(), n.app_side, out=out["app1"])
+        self._product(places.t(), table[position:], out=out["position1"])
+        d_user, d_app = self._product(users, w["user1"]), self._product(apps, w["app1"])
+        d_table = out["attributes"]
+        d_table[:position] = 0
+        self._product(places, w["position1"], out=d_table[position:])
+        F, K = len(self.blocks.user), len(self.blocks.app)
+        rows.add_rows(d_table, n.user_ids, d_user[:, : F * D].reshape(-1, D))
+        rows.add_rows(d_table, n.app_ids, d_app[:, D : (K + 1) * D].reshape(-1, D))
+        return {**out, "apps": d_app[:, :D], "installed": d_user[:, F * D :]}
 
     @torch.no_grad()
     def step(self, gradients: Array) -> None:
         """One AdaGrad step on the last `logits` batch; `gradients` float32[B, S] by the logits."""
-        by_name = self.gradients(gradients)
+        by_name = self.backward(gradients)
         assert self._batch is not None
-        touched = {"apps": self._batch.app_rows, "installed": self._batch.installed_rows}
-        for name, g in by_name.items():
-            w, squares = self.weights[name], self.squares[name]
-            if name in touched:
-                index = touched[name]
-                part = squares[index].addcmul_(g, g)
-                squares[index] = part
-                w[index] = w[index].addcdiv_(
-                    g, part.sqrt_().add_(EPSILON), value=-self.settings.learning_rate
-                )
-            else:
-                squares.addcmul_(g, g)
-                w.addcdiv_(g, squares.sqrt().add_(EPSILON), value=-self.settings.learning_rate)
+        n, rate = self._batch, self.settings.learning_rate
+        w, squares, g = self._flat
+        squares.addcmul_(g, g)
+        w.addcdiv_(g, squares.sqrt().add_(EPSILON), value=-rate)
+        rows.add_rows(self._gradients["apps"], n.app_rows, by_name["apps"])
+        rows.unpool(self._gradients["installed"], n.installed, n.offsets, by_name["installed"])
+        for name, touched in (("apps", n.app_rows), ("installed", n.installed)):
+            table = (self.weights[name], self.squares[name], self._gradients[name])
+            rows.adagrad(*table, touched, rate, EPSILON)
 
     def to_state(self) -> dict[str, Array]:
         """Weights and accumulators, as arrays."""
@@ -271,10 +269,11 @@ class NetPart:
 
     def restore(self, state: Mapping[str, Array]) -> None:
         """Takes over what `to_state` gave."""
+        for name in TABLES:
+            self._add_rows(name, np.zeros(len(state[f"weights.{name}"]) - 1, np.int64))
         for name in self.weights:
-            self.weights[name] = self._tensor(state[f"weights.{name}"].copy())
-            self.squares[name] = self._tensor(state[f"squares.{name}"].copy())
-        self._installed_marks = np.full(len(self.weights["installed"]), -1, np.int32)
+            self.weights[name].copy_(torch.from_numpy(state[f"weights.{name}"]))
+            self.squares[name].copy_(torch.from_numpy(state[f"squares.{name}"]))
 
     def published(self) -> dict[str, Array]:
         """The weights that serve, as copies."""

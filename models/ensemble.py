@@ -1,9 +1,9 @@
 """Kind `ensemble`: the parts of the joint model, trained without knowing of each other.
 
-Cheng et al. 2016, section 3.3: "in an ensemble, individual models are trained separately without knowing each
-other, and their predictions are combined only at inference time". Here log odds are averaged: the order is
-that of their sum, and as each part is calibrated by itself, so is, nearly, their mean, while a sum would count
-the base rate twice.
+Cheng et al. 2016, section 3.3: "in an ensemble, individual models are trained separately without knowing
+each other, and their predictions are combined only at inference time". Here log odds are averaged: the order
+is that of their sum, and as each part is calibrated by itself, so is, nearly, their mean, while a sum would
+count the base rate twice.
 """
 
 from __future__ import annotations

@@ -13,60 +13,37 @@ from numba import njit
 from numpy.typing import NDArray
 
 from models.features import APP_FEATURES, DENSE_FEATURES, USER_FEATURES, Catalogue
+from models.pairs import PackedPairs, place_of, spread
 from models.wide import Layout
 from simulator.schema import Requests
 
 Array = NDArray[Any]
 
-_SPREAD = np.uint32(0x9E3779B1)
-_SHIFT = np.uint32(12)
-
-
-@njit(cache=True)
-def _pack(lefts: Any, rights: Any, weights: Any, starts: Any, slots: Any, values: Any) -> None:
-    """Fills an open-addressing table for each left; `lefts` ascend, `starts` [A + 1] gives their places."""
-    for k in range(len(lefts)):
-        start = starts[lefts[k]]
-        mask = np.int64(starts[lefts[k] + 1] - start - 1)
-        place = np.int64((np.uint32(rights[k]) * _SPREAD) >> _SHIFT) & mask
-        while slots[start + place] >= 0:
-            place = (place + 1) & mask
-        slots[start + place] = rights[k]
-        values[start + place] = weights[k]
-
 
 @njit(cache=True, nogil=True)
-def _add_crosses(installed: Any, apps: Any, starts: Any, slots: Any, values: Any, out: Any) -> None:
+def _add_crosses(pairs: Any, installed: Any, apps: Any, out: Any) -> None:
     """Adds the weights of the installed x app crosses to out [B, C]; a repeated installed app counts once."""
     B, C = apps.shape
-    hashes = np.empty(C, np.int64)
-    sums = np.empty(C, np.float64)
+    hashes, sums = np.empty(C, np.int64), np.empty(C, np.float64)
     for b in range(B):
         for c in range(C):
-            hashes[c] = np.int64((np.uint32(apps[b, c]) * _SPREAD) >> _SHIFT)
+            hashes[c] = spread(apps[b, c])
             sums[c] = 0.0
         for i in range(installed.shape[1]):
             left = installed[b, i]
             if left < 0:
                 continue
-            start = starts[left]
-            mask = starts[left + 1] - start - 1
-            if mask < 0:
-                continue
-            fresh = True
+            start = pairs.starts[left]
+            mask = pairs.starts[left + 1] - start - 1
+            fresh = mask >= 0
             for k in range(i):
                 fresh = fresh and installed[b, k] != left
             if not fresh:
                 continue
             for c in range(C):
-                place = hashes[c] & mask
-                found = slots[start + place]
-                while found >= 0:
-                    if found == apps[b, c]:
-                        sums[c] += values[start + place]
-                        break
-                    place = (place + 1) & mask
-                    found = slots[start + place]
+                place = place_of(pairs, start, mask, apps[b, c], hashes[c])
+                if place >= 0:
+                    sums[c] += pairs.values[place]
         for c in range(C):
             out[b, c] += sums[c]
 
@@ -155,23 +132,10 @@ class FoldedWide:
         self._attributes = np.zeros((V + 1, L.stride - 1), np.float32)
         self._attributes[1:] = rows[:, 1:]
         self._app_weights = np.concatenate([np.zeros(1, np.float32), rows[:, 0]])
-        self._pack_crosses(arrays)
-
-    def _pack_crosses(self, arrays: Mapping[str, Array]) -> None:
-        A = len(self.catalogue.codes)
-        lefts, rights, weights = (
-            arrays.get(name, np.zeros(0, dtype))
-            for name, dtype in (("lefts", np.int32), ("rights", np.int32), ("cross_weights", np.float32))
-        )
-        order = np.lexsort((rights, lefts))
-        counts = np.bincount(lefts, minlength=A)
-        sizes = np.zeros(A, np.int64)
-        used = counts > 0
-        sizes[used] = 2 ** np.ceil(np.log2(2 * counts[used])).astype(np.int64)
-        self._starts = np.concatenate([[0], np.cumsum(sizes)])
-        self._slots = np.full(self._starts[-1], -1, np.int32)
-        self._values = np.zeros(self._starts[-1], np.float32)
-        _pack(lefts[order], rights[order], weights[order], self._starts, self._slots, self._values)
+        none = np.zeros(0, np.int32)
+        lefts, rights = arrays.get("lefts", none), arrays.get("rights", none)
+        weights = arrays.get("cross_weights", none.astype(np.float32))
+        self._pairs = PackedPairs.of(lefts, rights, weights, len(c.codes))
 
     def add(self, codes: Array, requests: Requests, out: Array) -> None:
         """Adds the part's log odds to `out` float32[B, C]; `codes` as of `features.user_codes`."""
@@ -191,8 +155,8 @@ class FoldedWide:
             c.age.table,
             out,
         )
-        if len(self._slots):
-            _add_crosses(requests.installed, requests.apps, self._starts, self._slots, self._values, out)
+        if len(self._pairs.rights):
+            _add_crosses(self._pairs, requests.installed, requests.apps, out)
 
     def shares(self, codes: Array, requests: Requests, row: int, column: int) -> Iterator[tuple[str, float]]:
         """Each feature of one scored app by name, with its exact share of the log odds, zeros included."""
@@ -225,14 +189,14 @@ class FoldedWide:
                 at = L.installed_category + k * L.categories + category
                 yield f"installed_category={k} x category={category}", float(w[at])
         for i in installed:
-            slots = self._slots[self._starts[i] : self._starts[i + 1]]
-            for place in np.flatnonzero(slots == a):
-                yield f"installed={i} x app={a}", float(self._values[self._starts[i] + place])
+            start, stop = self._pairs.starts[i : i + 2]
+            for place in np.flatnonzero(self._pairs.rights[start:stop] == a):
+                yield f"installed={i} x app={a}", float(self._pairs.values[start + place])
 
     def counts(self) -> dict[str, int]:
         """Numbers of non-zero weights."""
         first = int(np.count_nonzero(self._first) + np.count_nonzero(self._app_weights))
         return {
             "wide": first + int(np.count_nonzero(self._attributes)),
-            "crosses": int(np.count_nonzero(self._values)),
+            "crosses": int(np.count_nonzero(self._pairs.values)),
         }

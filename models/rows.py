@@ -65,6 +65,31 @@ def _unpool(target: Any, index: Any, offsets: Any, source: Any) -> None:
 
 
 @njit(cache=True)
+def _adagrad(weights: Any, squares: Any, gradients: Any, index: Any, rate: Any, epsilon: Any) -> None:
+    zero = np.float32(0.0)
+    for n in range(len(index)):
+        r = index[n]
+        for h in range(weights.shape[1]):
+            g = gradients[r, h]
+            square = squares[r, h] + g * g
+            squares[r, h] = square
+            weights[r, h] -= rate * (g / (np.sqrt(square) + epsilon)) if g != zero else zero
+            gradients[r, h] = zero
+
+
+@njit(cache=True, nogil=True)
+def _ragged(values: Any, table: Any, out: Any, offsets: Any) -> None:
+    end = 0
+    offsets[0] = 0
+    for b in range(values.shape[0]):
+        for i in range(values.shape[1]):
+            if values[b, i] >= 0 and table[values[b, i]] > 0:
+                out[end] = table[values[b, i]]
+                end += 1
+        offsets[b + 1] = end
+
+
+@njit(cache=True)
 def _join(users: Any, apps: Any, places: Any, inverse: Any, positions: Any, out: Any) -> None:
     zero = np.float32(0.0)
     S = len(inverse) // max(len(users), 1)
@@ -102,6 +127,48 @@ def distinct(values: Array, marks: Array) -> tuple[Array, Array]:
     found, inverse = np.empty(len(values), np.int32), np.empty(len(values), np.int32)
     n = _distinct(values, marks, found, inverse)
     return found[:n], inverse
+
+
+def ragged(values: Array, table: Array) -> tuple[Array, Array]:
+    """The positive table[values[b, i]] of each row b, one after the other, and where each row's begin.
+
+    Args:
+        values: int32[B, I], negative ones are padding.
+        table: int32[above the largest value].
+
+    Returns:
+        int32[n] and int32[B + 1].
+    """
+    out, offsets = np.empty(values.size, np.int32), np.empty(len(values) + 1, np.int32)
+    _ragged(values, table, out, offsets)
+    return out[: offsets[-1]], offsets
+
+
+def adagrad(
+    weights: Tensor, squares: Tensor, gradients: Tensor, index: Tensor, rate: float, epsilon: float
+) -> None:
+    """One step of AdaGrad for the rows in `index` (repeats allowed), which clears their gradients.
+
+    Equal to `torch.optim.Adagrad` on the whole table: rows without a gradient do not move.
+
+    Args:
+        weights: [R, H].
+        squares: [R, H], accumulated squared gradients.
+        gradients: [R, H], 0 outside of the rows in `index`.
+        index: int32[N].
+        rate: the learning rate.
+        epsilon: added to the root of the accumulator.
+    """
+    if weights.is_cpu:
+        tables = (x.numpy() for x in (weights, squares, gradients, index))
+        _adagrad(*tables, np.float32(rate), np.float32(epsilon))
+        return
+    touched = torch.unique(index)
+    g = gradients[touched]
+    square = squares[touched].addcmul_(g, g)
+    squares[touched] = square
+    weights[touched] = weights[touched].addcdiv_(g, square.sqrt().add_(epsilon), value=-rate)
+    gradients[touched] = 0
 
 
 def add_rows(target: Tensor, index: Tensor, source: Tensor) -> None:

@@ -15,9 +15,10 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-from models.crosses import CrossDictionary, find, pair_key
+from models.crosses import CrossDictionary
 from models.features import APP_FEATURES, DENSE_FEATURES, USER_FEATURES, Day, Features, app_sizes, user_sizes
 from models.ftrl import FTRL, update, update_all
+from models.pairs import PackedPairs, place_of, spread
 from models.settings import LinearSettings
 from simulator.schema import Cardinalities
 
@@ -212,43 +213,49 @@ def _backward(
 
 @njit(cache=True)
 def _cross_forward(
-    keys: Any, key_ids: Any, installed: Any, apps: Any, table: Any, ids: Any, offsets: Any, logits: Any
-) -> None:
-    """Writes the ids of each impression's installed x app crosses and adds their weights to its logit."""
+    pairs: Any, installed: Any, apps: Any, table: Any, ids: Any, impressions: Any, logits: Any
+) -> int:
+    """Adds the weights of the installed x app crosses to the logits; writes and counts (id, impression).
+
+    An app that is installed twice counts once (paper, equation 1).
+    """
     B, S = apps.shape
-    own = np.empty(installed.shape[1], np.int64)
+    hashes, sums = np.empty(S, np.int64), np.empty(S, np.float64)
     end = 0
-    offsets[0] = 0
     for b in range(B):
-        n = 0
-        for i in range(installed.shape[1]):
-            fresh = installed[b, i] >= 0
-            for k in range(n):
-                fresh = fresh and own[k] != installed[b, i]
-            if fresh:
-                own[n] = installed[b, i]
-                n += 1
         for s in range(S):
-            total = 0.0
-            for i in range(n):
-                found = find(keys, key_ids, pair_key(own[i], apps[b, s]))
-                if found > 0:
-                    ids[end] = found
+            hashes[s] = spread(apps[b, s])
+            sums[s] = 0.0
+        for i in range(installed.shape[1]):
+            left = installed[b, i]
+            if left < 0:
+                continue
+            start = pairs.starts[left]
+            mask = pairs.starts[left + 1] - start - 1
+            fresh = mask >= 0
+            for k in range(i):
+                fresh = fresh and installed[b, k] != left
+            if not fresh:
+                continue
+            for s in range(S):
+                place = place_of(pairs, start, mask, apps[b, s], hashes[s])
+                if place >= 0:
+                    found = pairs.values[place]
+                    ids[end], impressions[end] = found, b * S + s
                     end += 1
-                    total += table[found, W]
-            offsets[b * S + s + 1] = end
-            logits[b, s] += total
+                    sums[s] += table[found, W]
+        for s in range(S):
+            logits[b, s] += sums[s]
+    return end
 
 
 @njit(cache=True)
-def _cross_backward(table: Any, ids: Any, offsets: Any, gradients: Any, rates: Any) -> None:
+def _cross_backward(table: Any, ids: Any, impressions: Any, gradients: Any, rates: Any) -> None:
+    """One FTRL step of the pairs that `_cross_forward` wrote; gradients are flat."""
     alpha, beta, l1, l2 = rates
-    S = gradients.shape[1]
-    for n in range(len(offsets) - 1):
-        g = gradients[n // S, n % S]
-        for k in range(offsets[n], offsets[n + 1]):
-            table[ids[k], G] += g
-    update_all(table, ids[: offsets[-1]], alpha, beta, l1, l2)
+    for k in range(len(ids)):
+        table[ids[k], G] += gradients[impressions[k]]
+    update_all(table, ids, alpha, beta, l1, l2)
 
 
 class LinearPart:
@@ -269,6 +276,9 @@ class LinearPart:
         wanted = "installed_x_app" in settings.crosses
         self.crosses = CrossDictionary(settings.cross_min_count) if wanted else None
         self.pairs = self._ftrl(1)
+        self._n_apps = len(features.codes)
+        if self.crosses is not None:
+            self._packed = self._pack()
         self._rates = (settings.alpha, settings.beta, settings.l1, settings.l2)
         self._batch: tuple[Array, ...] = ()
 
@@ -282,6 +292,15 @@ class LinearPart:
         if self.crosses is not None:
             self.crosses.grow_pairs(day.installed, day.apps)
             self.pairs.grow(self.crosses.size)
+            self._packed = self._pack()
+
+    def _pack(self) -> PackedPairs:
+        """The ids of the pairs that have one."""
+        assert self.crosses is not None
+        slots = np.flatnonzero(self.crosses.ids > 0)
+        keys = self.crosses.keys[slots]
+        lefts, rights = (keys >> np.uint64(32)).astype(np.int32), keys.astype(np.uint32).astype(np.int32)
+        return PackedPairs.of(lefts, rights, self.crosses.ids[slots], self._n_apps)
 
     def logits(self, batch: Day) -> Array:
         """The part's log odds, float32[B, S]; remembers what `step` needs."""
@@ -309,11 +328,12 @@ class LinearPart:
         )
         self._batch = (batch.codes, batch.apps, f.dense, ids, offsets)
         if self.crosses is not None:
-            ids = np.empty(batch.installed.size * S, np.int64)
-            offsets = np.empty(B * S + 1, np.int64)
-            keys, key_ids = self.crosses.keys, self.crosses.ids
-            _cross_forward(keys, key_ids, batch.installed, batch.apps, self.pairs.table, ids, offsets, logits)
-            self._batch += (ids, offsets)
+            ids = np.empty(batch.installed.size * S, np.int32)
+            impressions = np.empty_like(ids)
+            n = _cross_forward(
+                self._packed, batch.installed, batch.apps, self.pairs.table, ids, impressions, logits
+            )
+            self._batch += (ids[:n], impressions[:n])
         return logits
 
     def step(self, gradients: Array) -> None:
@@ -321,7 +341,7 @@ class LinearPart:
         codes, apps, dense, ids, offsets, *cross = self._batch
         _backward(self.layout, codes, apps, dense, self.first.table, ids, offsets, gradients, self._rates)
         if cross:
-            _cross_backward(self.pairs.table, cross[0], cross[1], gradients, self._rates)
+            _cross_backward(self.pairs.table, cross[0], cross[1], gradients.reshape(-1), self._rates)
 
     def to_state(self) -> dict[str, Array]:
         """Optimiser state and dictionary, as arrays."""
