@@ -1,7 +1,6 @@
 """The online experiment: assignment, the loop, its statistics and its report.
 
-    config = experiment.load_config("tiny", ["world.drift=0.05"])
-    report = experiment.run(config)
+`experiment.run(experiment.load_config("tiny"))` is the whole of it, from Python.
 """
 
 from __future__ import annotations

@@ -1,7 +1,4 @@
-"""Where a run's configuration comes from: preset, then TOML file, then `--set`, then flags.
-
-config = load("quick", ["world.drift=0.05"], arms="wide,deep")
-"""
+"""Where a run's configuration comes from: preset, then TOML file, then `--set`, then flags."""
 
 from __future__ import annotations
 

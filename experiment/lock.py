@@ -50,11 +50,14 @@ def holder(path: Path) -> Holder | None:
 
 @contextlib.contextmanager
 def locked(path: Path) -> Iterator[None]:
-    """Holds the lock at `path` for the block.
+    """Holds the lock at `path` for the block; inside another such block of this process it changes nothing.
 
     Raises:
-        LockedError: when a living process holds it; the message names its pid and host.
+        LockedError: when another living process holds it; the message names its pid and host.
     """
+    if holder(path) == Holder.me():
+        yield
+        return
     _take(path)
     try:
         yield

@@ -2,11 +2,7 @@
 
 Work on a day goes to new files; `finish_day` then lists them in the manifest in one step. A run that dies in
 between goes on from the last finished day: `discard_unfinished` deletes what no manifest lists. Nothing here
-is pickled: TOML, JSON, Parquet and safetensors only.
-
-    RUN/ config.toml manifest.json status.json events.jsonl report.json report.md lock
-         log/arm=A/day=D/part-NNNNN.parquet   truth/arm=A/day=D/part-NNNNN.parquet
-         models/arm=A/day=D/   state/day=D/   metrics/   latency/
+is pickled: TOML, JSON, Parquet and safetensors only. The names are in `paths`.
 """
 
 from __future__ import annotations
@@ -14,10 +10,8 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import re
 import shutil
 import tempfile
-import time
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager
 from datetime import datetime
@@ -27,14 +21,13 @@ from typing import Any, Self
 from experiment import atomic, lock
 from experiment.config import Config, parse
 from experiment.errors import BadInput
+from experiment.journal import LOCK
 from experiment.manifest import Manifest, RunFolderError
 
-CONFIG, REPORT, MARKDOWN, LOCK = "config.toml", "report.json", "report.md", "lock"
+CONFIG, REPORT, MARKDOWN = "config.toml", "report.json", "report.md"
 
 WORK = ("log", "truth", "models", "state", "metrics", "latency")
 """Folders whose files are listed in the manifest once their day is finished."""
-
-_ARM = re.compile(r"[a-z][a-z0-9_]{0,31}")
 
 
 def default_path(config: Config, root: Path = Path("runs")) -> Path:
@@ -103,40 +96,6 @@ class RunFolder:
         manifest.check(path, CONFIG)
         return cls(path, parse((path / CONFIG).read_text("utf-8")), manifest)
 
-    # Where things are. Arms and days make up the names, so none can lead out of the folder.
-
-    def log_part(self, arm: str, day: int, part: int = 0) -> Path:
-        """`log/arm=A/day=D/part-NNNNN.parquet`: what was observed."""
-        return self._day("log", arm, day) / f"part-{part:05d}.parquet"
-
-    def truth_part(self, arm: str, day: int, part: int = 0) -> Path:
-        """`truth/arm=A/day=D/part-NNNNN.parquet`: what only the simulator knows; no model reads it."""
-        return self._day("truth", arm, day) / f"part-{part:05d}.parquet"
-
-    def log_parts(self, arm: str, day: int) -> list[Path]:
-        """The complete parts of the log of an arm's day, in order."""
-        folder = self._day("log", arm, day).relative_to(self.path).as_posix()
-        return [self.path / n for n in sorted(self.manifest.artefacts) if n.startswith(f"{folder}/")]
-
-    def model(self, arm: str, day: int) -> Path:
-        """`models/arm=A/day=D/`: the model that arm A serves with on day D."""
-        return self._day("models", arm, day)
-
-    def state(self, day: int) -> Path:
-        """`state/day=D/`: what day D + 1 goes on from."""
-        return self.path / "state" / f"day={day:d}"
-
-    def metrics(self, name: str) -> Path:
-        """`metrics/NAME`."""
-        return self.path / "metrics" / Path(name).name
-
-    def _day(self, kind: str, arm: str, day: int) -> Path:
-        if not _ARM.fullmatch(arm):
-            raise ValueError(f"arm: got {arm!r}, allowed: small letters, digits and _")
-        return self.path / kind / f"arm={arm}" / f"day={day:d}"
-
-    # Writing.
-
     def locked(self) -> AbstractContextManager[None]:
         """Holds the folder for this process. Raises `lock.LockedError`, naming the other's pid and host."""
         return lock.locked(self.path / LOCK)
@@ -199,8 +158,6 @@ class RunFolder:
             shutil.rmtree(path, ignore_errors=True) if path.is_dir() else path.unlink(missing_ok=True)
         self._retired.clear()
 
-    # Going on, and trusting what is there.
-
     def discard_unfinished(self) -> list[str]:
         """Deletes the files that no finished day lists, half-written ones included; their relative names."""
         gone = []
@@ -257,8 +214,3 @@ def _refuse_taken(path: Path) -> None:
     raise BadInput(
         f"out: got {path}, an unfinished run, allowed: a new folder; go on with: storelift resume {path}"
     )
-
-
-def wall_time() -> float:
-    """Seconds since 1970, for status, events and `run.clock`; it decides nothing."""
-    return round(time.time(), 3)

@@ -1,0 +1,155 @@
+"""What the loop tells while it works, kept in the run folder and shown to whoever watches.
+
+The loop calls `Progress.served` and `Progress.learned` with each result. From them come `status.json`,
+`events.jsonl` and a display: bars on a terminal, a line per simulated day elsewhere, or nothing.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from types import TracebackType
+from typing import TYPE_CHECKING, Protocol, Self
+
+from experiment import plan
+from experiment.journal import Journal
+
+if TYPE_CHECKING:
+    from experiment.nightly import Learned
+    from experiment.rundir import RunFolder
+    from experiment.serving import Served
+
+STATUS_SECONDS = 0.5
+"""The status is written at most so often."""
+
+
+class Display(Protocol):
+    """Shows a run's progress; a context manager."""
+
+    def show(self, progress: Progress) -> None:
+        """Something has changed."""
+        ...
+
+    def __enter__(self) -> Self: ...
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None: ...
+
+
+class Progress:
+    """Counts what has been done.
+
+    Attributes:
+        days: all simulated days of the run.
+        phase: what goes on now, in a word. sim_day: of what was done last.
+        impressions, acquisitions: of this session, by arm.
+        seconds: of this session.
+    """
+
+    def __init__(self, folder: RunFolder, journal: Journal, display: Display | None = None) -> None:
+        config = folder.config
+        self.config = config
+        self.days = plan.all_days(config)
+        self.phase = "starting"
+        self.sim_day = self.days[0]
+        self.impressions: Counter[str] = Counter()
+        self.acquisitions: Counter[str] = Counter()
+        self._folder, self._journal, self._display = folder, journal, display
+        self._began = time.monotonic()
+        self._written = 0.0
+        self._shards = Counter(shard.group for shard in plan.shards(config))
+        self._served: Counter[tuple[str, int]] = Counter()
+        finished = folder.manifest.finished_day
+        self._resumed = 0 if finished is None else finished - self.days[0] + 1
+        self._before = int(journal.status["impressions"])
+        journal.event("resumed" if self._resumed else "started", sim_day=finished, arms=list(config.arms))
+        self._tell("starting", self.sim_day, now=True)
+
+    def served(self, result: Served) -> None:
+        """A shard's visits of a day have been served and logged."""
+        users = result.users
+        self.impressions[result.arm] += int(users.impressions.sum())
+        self.acquisitions[result.arm] += int(users.acquisitions.sum())
+        self._served[result.shard.group, result.day] += 1
+        if self._served[result.shard.group, result.day] == self._shards[result.shard.group]:
+            self._journal.event(
+                "served",
+                arm=result.arm,
+                group=result.shard.group,
+                sim_day=result.day,
+                impressions=self.impressions[result.arm],
+                acquisitions=self.acquisitions[result.arm],
+            )
+        self._tell("serving", result.day)
+
+    def learned(self, result: Learned) -> None:
+        """A learner has trained on a day, and its model has been through the gate."""
+        verdict = result.verdict
+        self._journal.event(
+            "learned",
+            arms=list(result.learner.arms),
+            sim_day=result.day,
+            impressions=result.impressions,
+            seconds=round(result.seconds, 3),
+            accepted=None if verdict is None else verdict.accepted,
+            reasons=[] if verdict is None else list(verdict.reasons),
+        )
+        self._tell("training", result.day)
+
+    def analysing(self) -> None:
+        """All days are done; the report is being made."""
+        self._tell("analysing", self.days[-1], now=True)
+
+    @property
+    def seconds(self) -> float:
+        """Of this session."""
+        return time.monotonic() - self._began
+
+    @property
+    def rate(self) -> float:
+        """Impressions per second of this session."""
+        return self.impressions.total() / max(self.seconds, 1e-9)
+
+    @property
+    def share(self) -> float:
+        """Share of the run's work that is done, 0 to 1, the nights counted as part of their days."""
+        total = len(self.days) * self._shards.total()
+        return (self._resumed * self._shards.total() + self._served.total()) / max(total, 1)
+
+    @property
+    def seconds_left(self) -> float | None:
+        """Of the whole run, at the pace of this session; None before there is one."""
+        done = self._served.total() / max(len(self.days) * self._shards.total(), 1)
+        return (1.0 - self.share) * self.seconds / done if done else None
+
+    def group_share(self, group: str) -> float:
+        """Share of the experiment's days that the group has been served, 0 to 1."""
+        days = self.config.days()
+        done = sum(self._served[group, day] for day in days) / max(self._shards[group], 1)
+        return min(1.0, (done + max(0, self._resumed - self.config.experiment.pre_days)) / len(days))
+
+    @property
+    def pre_share(self) -> float:
+        """Share of the pre-period that is done, 0 to 1."""
+        days = self.config.pre_days()
+        done = sum(self._served[group, day] for group in self._shards for day in days)
+        return min(1.0, (done / self._shards.total() + self._resumed) / len(days))
+
+    def _tell(self, phase: str, day: int, *, now: bool = False) -> None:
+        self.phase, self.sim_day = phase, day
+        if now or time.monotonic() - self._written > STATUS_SECONDS:
+            self._written = time.monotonic()
+            self._journal.update(
+                phase=phase,
+                sim_day=day,
+                finished_day=self._folder.manifest.finished_day,
+                share=round(self.share, 4),
+                impressions=self._before + self.impressions.total(),
+                arms={
+                    arm: {"impressions": self.impressions[arm], "acquisitions": self.acquisitions[arm]}
+                    for arm in self.impressions
+                },
+            )
+        if self._display is not None:
+            self._display.show(self)

@@ -1,0 +1,268 @@
+"""A report in words: the verdict and its reasons, the run's health and power, and report.md."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from experiment.words import arm_name, interval, number, p_value, percent
+
+Document = Mapping[str, Any]
+
+TRUSTED_P = 0.001
+
+
+@dataclass(frozen=True, slots=True)
+class Published:
+    """A row of the paper's Table 1."""
+
+    auc: float
+    gain: float
+
+
+PAPER = {
+    "wide": Published(0.726, 0.0),
+    "deep": Published(0.722, 0.029),
+    "wide_deep": Published(0.728, 0.039),
+}
+"""Cheng et al. 2016, Table 1: offline AUC and online acquisition gain over the wide control."""
+
+STATUS_WORDS = {
+    "no_users": "an arm has no users",
+    "no_impressions": "an arm has no impressions",
+    "one_user": "an arm has one user only",
+    "no_variance": "the users do not vary",
+    "zero_control": "the control acquired nothing",
+    "zero_treatment": "the arm acquired nothing",
+}
+
+
+def verdict(report: Document) -> str:
+    """Who won, in a sentence or two, with the reason; read the health first."""
+    run, compared = report["run"], against_control(report)
+    if report["health"]["srm"]["alarm"]:
+        p = p_value(report["health"]["srm"]["p_value"])
+        return f"Do not read the lifts: the arms' users do not match their shares (p {_is(p)})."
+    if not compared:
+        return "One arm only: there is nothing to compare."
+    known = [c for c in compared if c["status"] == "ok"]
+    undefined = [c for c in compared if c["status"] != "ok"]
+    control = arm_name(run["control"])
+    parts = []
+    if run["stopped"]:
+        parts.append(f"Stopped after day {run['days_run']} of {run['days']}: {run['stopped']}.")
+    better = sorted((c for c in known if significant(c, run) and c["lift"] > 0), key=lambda c: -c["lift"])
+    worse = [c for c in known if significant(c, run) and c["lift"] < 0]
+    open_ = [c for c in known if not significant(c, run)]
+    if run["identical_models"]:
+        parts.append(_aa(better + worse, control, run))
+    elif better:
+        parts.append(
+            f"{arm_name(better[0]['arm'])} acquires more than {control}: {_evidence(better[0], run)}."
+        )
+        parts += [f"{arm_name(c['arm'])} does too: {_evidence(c, run)}." for c in better[1:]]
+    elif known:
+        parts.append(f"No arm is shown to acquire more than {control}.")
+    if not run["identical_models"]:
+        parts += [f"{arm_name(c['arm'])} acquires less: {_evidence(c, run)}." for c in worse]
+        parts += [f"{arm_name(c['arm'])}: no difference shown, {_evidence(c, run)}." for c in open_]
+    parts += [
+        f"{arm_name(c['arm'])} cannot be compared with {control}: {STATUS_WORDS[c['status']]}."
+        for c in undefined
+    ]
+    return " ".join(parts)
+
+
+def against_control(report: Document) -> list[dict[str, Any]]:
+    """The comparisons with the run's control, in the order of the arms."""
+    return [c for c in report["comparisons"] if c["control"] == report["run"]["control"]]
+
+
+def significant(compared: Mapping[str, Any], run: Mapping[str, Any]) -> bool:
+    """Whether the comparison decides at the run's level: after Holm, or always-valid if it stopped early."""
+    p = compared["always_valid_p"] if run["stopped"] else compared["p_adjusted"]
+    return p is not None and p < run["alpha"]
+
+
+def level(run: Mapping[str, Any]) -> str:
+    """The coverage of the intervals, 95%."""
+    return f"{100 * (1 - run['alpha']):g}%"
+
+
+def health(report: Document) -> list[tuple[bool, str]]:
+    """What to look at before the lifts: (good, words) of each check."""
+    found = report["health"]
+    ratio, before, gate = found["srm"], found["pre_period"], report["gate"]
+    refused = found["gate_refusals"]
+    ratio_words = "users do not match the shares" if ratio["alarm"] else "users match the shares"
+    before_words = (
+        "arms differed before the experiment" if before["alarm"] else "arms alike before the experiment"
+    )
+    return [
+        (not ratio["alarm"], f"{ratio_words} (p {_is(p_value(ratio['p_value']))})"),
+        (not before["alarm"], f"{before_words} (p {_is(p_value(before['p_value']))})"),
+        (refused == 0, f"gate refused {refused} of {len(gate)} models"),
+    ]
+
+
+def power_note(report: Document) -> str | None:
+    """The lift that such a run finds with 80% power, and what the paper's takes; None where undefined."""
+    known = [c for c in against_control(report) if c["detectable_lift"] is not None]
+    if not known:
+        return None
+    one = next((c for c in known if c["arm"] == "wide_deep"), known[0])
+    found = one["detectable_lift"]
+    note = f"A lift of {_size(found)} is found with 80% power"
+    adjusted = (one["cuped"] or {}).get("detectable_lift")
+    if adjusted is not None:
+        note += f" ({_size(adjusted)} with CUPED)"
+    users = (one["method"]["n_control"] + one["method"]["n_treatment"]) / 2
+    paper = PAPER["wide_deep"].gain
+    needed = _round(users * (found / paper) ** 2)
+    return f"{note}; the paper's {percent(paper)} takes about {needed:,} users per arm."
+
+
+def markdown(report: Document) -> str:
+    """The text of report.md."""
+    run = report["run"]
+    lines = [
+        f"# {run['preset']}, seed {run['seed']}",
+        "",
+        f"**{report['verdict']}**",
+        "",
+        *_table(
+            ["", "offline AUC", "in the paper", "online gain", f"{level(run)} interval", "in the paper",
+             "p (Holm)", "expected gain", "true gain"],
+            [_row(report, arm) for arm in report["arms"]],
+        ),
+        "",
+    ]  # fmt: skip
+    further = [c for c in report["comparisons"] if c["control"] != run["control"]]
+    lines += [f"{_pair(c)}: {_evidence(c, run)}." for c in further if c["status"] == "ok"]
+    lines += [
+        "",
+        *(f"- {'' if good else '**'}{words}{'' if good else '**'}" for good, words in health(report)),
+    ]
+    note = power_note(report)
+    lines += [f"- {note}"] if note else []
+    lines += ["", "## Arms", "", *_arms(report), "", "## Comparisons", "", *_comparisons(report), ""]
+    refusals = [entry for entry in report["gate"] if not entry["accepted"]]
+    if refusals:
+        lines += ["## Refused models", ""]
+        lines += [
+            f"- {arm_name(e['arm'])}, night after day {e['day']}: {'; '.join(e['reasons'])}" for e in refusals
+        ]
+        lines.append("")
+    lines += ["## How it was made", "", *_method(report), ""]
+    return "\n".join(lines)
+
+
+def _row(report: Document, arm: str) -> list[str]:
+    found, published = report["arms"][arm], PAPER.get(arm)
+    run = report["run"]
+    auc = number(found["offline_auc"])
+    paper_auc = number(published.auc if published else None)
+    paper_gain = percent(published.gain if published else None)
+    if arm == run["control"]:
+        return [f"{arm_name(arm)} (control)", auc, paper_auc, "0.0%", "", paper_gain, "", "0.0%", "0.0%"]
+    c = next(c for c in against_control(report) if c["arm"] == arm)
+    gain = [percent(c["lift"]), interval(c["ci"]), paper_gain, p_value(c["p_adjusted"])]
+    return [arm_name(arm), auc, paper_auc, *gain, percent(c["expected_lift"]), percent(c["true_lift"])]
+
+
+def _arms(report: Document) -> list[str]:
+    rows = [
+        [
+            arm_name(name),
+            f"{a['assigned']:,}",
+            f"{a['users']:,}",
+            f"{a['impressions']:,}",
+            f"{a['acquisitions']:,}",
+            number(a["acquisition_rate"], 5),
+            number(a["expected_rate"], 5),
+            number(a["expected_auc"], 4),
+            number(a["gauc"], 4),
+            number(a["ndcg"], 4),
+            number(a["log_loss"], 4),
+            number(a["calibration"]),
+        ]
+        for name, a in report["arms"].items()
+    ]
+    head = ["", "assigned", "users", "impressions", "acquisitions", "rate", "expected rate", "expected AUC",
+            "AUC per request", "NDCG@10", "log loss", "calibration"]  # fmt: skip
+    return _table(head, rows)
+
+
+def _comparisons(report: Document) -> list[str]:
+    rows = []
+    for c in report["comparisons"]:
+        cuped = c["cuped"] or {"lift": None, "ci": None, "p_adjusted": None, "variance_ratio": None}
+        rows.append(
+            [
+                _pair(c),
+                percent(c["lift"]),
+                interval(c["ci"]),
+                p_value(c["p_value"]),
+                p_value(c["p_adjusted"]),
+                p_value(c["always_valid_p"]),
+                interval(c["always_valid_ci"]),
+                percent(cuped["lift"]),
+                interval(cuped["ci"]),
+                p_value(cuped["p_adjusted"]),
+                number(cuped["variance_ratio"], 2),
+                c["status"],
+            ]
+        )
+    head = ["", "lift", "interval", "p", "p (Holm)", "always-valid p", "always-valid interval", "CUPED lift",
+            "CUPED interval", "CUPED p (Holm)", "variance ratio", "status"]  # fmt: skip
+    return _table(head, rows)
+
+
+def _method(report: Document) -> list[str]:
+    run = report["run"]
+    logs = {"own": "its own log", "all": "the logs of all arms"}[run["training"]]
+    return [
+        f"{run['days_run']} days after a pre-period of {run['pre_days']}; each arm retrains nightly on {logs}.",
+        "Rate: acquisitions per impression. Units are users: delta method, z, Holm over the comparisons;",
+        "the always-valid p-value may be read on any day. Expected: labels replaced by the simulator's true",
+        "chances. True: of the same users under both arms, known after `storelift truth`.",
+        f"Configuration {run['config_hash']}, storelift {run['version']}.",
+    ]
+
+
+def _table(head: list[str], rows: list[list[str]]) -> list[str]:
+    return ["| " + " | ".join(cells) + " |" for cells in (head, ["---"] * len(head), *rows)]
+
+
+def _pair(c: Mapping[str, Any]) -> str:
+    return f"{arm_name(c['arm'])} against {arm_name(c['control'])}"
+
+
+def _evidence(c: Mapping[str, Any], run: Mapping[str, Any]) -> str:
+    if run["stopped"]:
+        words = f"always-valid {level(run)} interval {interval(c['always_valid_ci'])}"
+        return f"{percent(c['lift'])} ({words}, p {_is(p_value(c['always_valid_p']))})"
+    words = f"{level(run)} interval {interval(c['ci'])}"
+    return f"{percent(c['lift'])} ({words}, p {_is(p_value(c['p_adjusted']))} after Holm)"
+
+
+def _aa(differing: list[dict[str, Any]], control: str, run: Mapping[str, Any]) -> str:
+    if not differing:
+        return f"A/A: no arm is shown to differ from {control}, as it should be."
+    names = " and ".join(arm_name(c["arm"]) for c in differing)
+    often = f"{run['alpha']:.0%}"
+    return f"A/A: {names} seems to differ from {control}; that happens in at most {often} of such runs."
+
+
+def _is(p: str) -> str:
+    return p if p.startswith("<") else f"= {p}"
+
+
+def _size(lift: float) -> str:
+    return f"±{100 * lift:.1f}%"
+
+
+def _round(users: float) -> int:
+    """To two digits that count."""
+    return int(float(f"{users:.2g}"))

@@ -1,0 +1,84 @@
+"""From a configuration to a report: the run folder around the loop, and what is noted when it ends."""
+
+from __future__ import annotations
+
+import contextlib
+import traceback
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from experiment.config import Config
+from experiment.journal import Journal
+from experiment.report import Report
+from experiment.rundir import RunFolder, default_path
+
+if TYPE_CHECKING:
+    from experiment.progress import Display
+
+
+def run(config: Config, out: Path | str | None = None, *, display: Display | None = None) -> Report:
+    """Runs an experiment in a new run folder and returns its report; the command line does the same.
+
+    Args:
+        config: see `experiment.load_config`.
+        out: the run folder, which must not exist; by default `runs/<timestamp>-<preset>-seed<seed>`.
+        display: shows the progress; by default nobody watches.
+
+    Raises:
+        BadInput: `out` is taken; for an unfinished run the message says how to resume it.
+        WorkerLostError: a worker process died. Finished days are kept.
+    """
+    path = default_path(config) if out is None else Path(out)
+    return work_on(RunFolder.create(path, config), display=display)
+
+
+def resume(path: Path | str, *, display: Display | None = None) -> Report:
+    """Goes on with the run at `path` after its last finished day; a finished run only returns its report.
+
+    Raises:
+        RunFolderError: there is no run, or a file that it needs is not what was written.
+        LockedError: another process is writing it.
+    """
+    folder = RunFolder.open(Path(path))
+    if folder.manifest.complete:
+        return Report(folder.report())
+    return work_on(folder, display=display)
+
+
+def work_on(folder: RunFolder, *, display: Display | None = None) -> Report:
+    """Runs the loop over `folder`, locked, and notes in it how that ended."""
+    from experiment import loop
+    from experiment.progress import Progress
+
+    with folder.locked():
+        journal = Journal(folder.path, folder.config)
+        try:
+            with contextlib.nullcontext() if display is None else display:
+                report = loop.run(folder, Progress(folder, journal, display))
+        except KeyboardInterrupt:
+            _note(lambda: journal.event("interrupted", finished_day=folder.manifest.finished_day))
+            _note(lambda: journal.update("interrupted", message="stopped by the user"))
+            raise
+        except BaseException as error:
+            cause = one_line(error)
+            trace = "".join(traceback.format_exception(error))
+            _note(lambda: journal.event("failed", cause=cause, traceback=trace))
+            _note(lambda: journal.update("failed", message=cause))
+            raise
+        journal.event("done", finished_day=folder.manifest.finished_day)
+        journal.update("done", phase="done", share=1.0, finished_day=folder.manifest.finished_day)
+        return report
+
+
+def one_line(error: BaseException) -> str:
+    """The kind of an error and the first line of its message."""
+    message = str(error).strip().split("\n")[0]
+    name = type(error).__name__
+    return f"{name}: {message}" if message else name
+
+
+def _note(write: Callable[[], None]) -> None:
+    """Writes down how a run ended, unless the disk is what ended it."""
+    with contextlib.suppress(OSError):
+        write()
