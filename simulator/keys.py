@@ -36,14 +36,16 @@ class Stream(IntEnum):
     EXPLORATION = 15
     ACQUISITION = 16
     CALIBRATION_SAMPLE = 17
+    TRAINING = 18
+    GATE_HOLDOUT = 19
 
 
 _GOLDEN = np.uint64(0x9E3779B97F4A7C15)
 _MULTIPLY_1 = np.uint64(0xBF58476D1CE4E5B9)
 _MULTIPLY_2 = np.uint64(0x94D049BB133111EB)
 _SECOND = np.uint64(0xD1B54A32D192ED03)
-_S11, _S27, _S30, _S31 = np.uint64(11), np.uint64(27), np.uint64(30), np.uint64(31)
-_TO_UNIT = 2.0**-53
+_S12, _S27, _S30, _S31 = np.uint64(12), np.uint64(27), np.uint64(30), np.uint64(31)
+_TO_UNIT = 2.0**-52
 
 
 @njit(cache=True, inline="always")
@@ -63,7 +65,7 @@ def fold(state: Any, word: Any) -> Any:
 @njit(cache=True, inline="always")
 def unit(state: Any) -> Any:
     """A uniform number of the open interval (0, 1) out of a hash."""
-    return (np.float64(state >> _S11) + 0.5) * _TO_UNIT
+    return (np.float64(state >> _S12) + 0.5) * _TO_UNIT
 
 
 @njit(cache=True, inline="always")
@@ -103,7 +105,7 @@ def hash_keys(seed: int, stream: Stream, *keys: Any) -> NDArray[np.uint64]:
 
 def uniform(seed: int, stream: Stream, *keys: Any) -> NDArray[np.float64]:
     """Uniform numbers of (0, 1) for the broadcast keys."""
-    return ((hash_keys(seed, stream, *keys) >> _S11).astype(np.float64) + 0.5) * _TO_UNIT
+    return ((hash_keys(seed, stream, *keys) >> _S12).astype(np.float64) + 0.5) * _TO_UNIT
 
 
 def normal(seed: int, stream: Stream, *keys: Any) -> NDArray[np.float64]:

@@ -69,7 +69,7 @@ def write_log(path: Path, log: Log) -> None:
     columns["sources"] = _sources(log.sources)
     columns["scores"] = _rows(log.scores, pa.float32())
     columns["labels"] = _rows(log.labels, pa.int8())
-    explored = ~np.isnan(log.propensities).any(axis=1)
+    explored = np.logical_not(np.isnan(log.propensities).any(axis=1))
     columns["propensities"] = _lists(
         log.propensities[explored].ravel(), explored * log.propensities.shape[1], pa.float32(), explored
     )
@@ -108,7 +108,7 @@ def read_log(path: Path, capacity: int) -> Log:
     propensity_lists = _column(table, "propensities")
     explored = ~propensity_lists.is_null().to_numpy(zero_copy_only=False)
     propensities = np.full(apps.shape, np.nan, np.float32)
-    propensities[explored] = propensity_lists.flatten().to_numpy().reshape(-1, apps.shape[1])
+    propensities[explored] = propensity_lists.flatten().to_numpy().reshape(explored.sum(), apps.shape[1])
     version = table.column("model_version").combine_chunks()
     names = np.array(version.dictionary.to_pylist() or [""])
     return Log(

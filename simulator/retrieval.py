@@ -20,9 +20,8 @@ from simulator.sampling import draw, segmented_alias
 from simulator.schema import NO_APP, Array, Log, Requests, Source
 from simulator.settings import RetrievalSettings
 
-_PRIOR_INSTALLS = 10_000.0
-"""Weight of the public installation counts, in production's daily-decayed installations."""
-_NEW_APP_INSTALLS = 0.05
+_NEW_APP_INSTALLS = 0.5
+"""What an app without any installation counts as, in charts and categories."""
 _FORGET_BELOW = 0.2
 _ATTEMPTS = 8
 
@@ -91,7 +90,7 @@ def build_index(settings: RetrievalSettings, catalogue: Catalogue, counts: Count
     """The index that serves on `day`: only apps released by then, with what production's log taught."""
     table = catalogue.table
     released = np.flatnonzero(table.release_day <= day).astype(np.int32)
-    prior = table.store_installs / max(int(table.store_installs.sum()), 1) * _PRIOR_INSTALLS
+    prior = table.store_installs / max(int(table.store_installs.sum()), 1) * settings.prior_installs
     countries = counts.installs.shape[0]
     everywhere = counts.installs.sum(axis=0, dtype=np.float64) + prior + _NEW_APP_INSTALLS
     local = counts.installs.astype(np.float64) + (prior + _NEW_APP_INSTALLS) / countries

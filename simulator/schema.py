@@ -89,6 +89,12 @@ class _Rows:
         """The fields by name."""
         return {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}  # type: ignore[arg-type]
 
+    @property
+    def rows(self) -> int:
+        """B."""
+        first = next(iter(self.arrays().values()))
+        return first.rows if isinstance(first, _Rows) else len(first)
+
     def take(self, rows: Array | slice) -> Self:
         """The records at `rows` (int[n], bool[B] or a slice), in that order."""
         return type(self)(
@@ -100,6 +106,7 @@ class _Rows:
         """The records of all `parts`, one after the other. Raises ValueError for no parts."""
         if not parts:
             raise ValueError("parts: got none, at least one is needed")
+        parts = [part for part in parts if part.rows] or parts[:1]
         if len(parts) == 1:
             return parts[0]
         columns: dict[str, Any] = {}

@@ -102,14 +102,16 @@ class RetrievalSettings(Settings):
 
     candidates: Annotated[int, Field(ge=10, le=1000)] = 100
     charts_share: Share = 0.4
-    category_share: Share = 0.3
+    category_share: Share = 0.45
     releases_share: Share = 0.1
-    related_share: Share = 0.2
+    related_share: Share = 0.05
     """Shares of the candidate slots tried by each source; they sum to 1."""
     popularity_exponent: Annotated[float, Field(ge=0.0, le=2.0)] = 0.7
     """Charts and categories draw apps by (installations)^exponent."""
     release_days: Annotated[int, Field(ge=1, le=365)] = 10
     """An app counts as a new release for so many days."""
+    prior_installs: Annotated[float, Field(gt=0.0, le=1e12)] = 100_000.0
+    """Weight of the public installation counts, in installations of production's recent log."""
     chart_length: Annotated[int, Field(ge=10, le=1_000_000)] = 20_000
     related_length: Annotated[int, Field(ge=1, le=1000)] = 32
     """Neighbours kept for each app by the item-to-item source."""

@@ -1,0 +1,60 @@
+"""From a run's diary to its report."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from experiment import plan, report
+from experiment.assignment import layer_of
+from experiment.daily import measure
+from experiment.diary import Diary
+from experiment.executor import Executor
+from experiment.quality import Quality
+from experiment.report import ArmResult, GateEntry, Report
+
+
+def conclude(diary: Diary, workers: Executor, clock: dict[str, Any], stopped: str | None) -> Report:
+    """The report of the days that were run.
+
+    Args:
+        diary: of the run. workers: measure the offline holdout. clock: wall-clock times to report.
+        stopped: why the run ended early, if it did.
+    """
+    config = diary.config
+    learned = [arm for arm in config.arms if config.arms[arm].kind not in plan.REFERENCE_KINDS]
+    tasks = [diary.measure_task(arm, 0, offline=True) for arm in learned]
+    measured = workers.map(measure, tasks, list(range(len(tasks))))
+    offline = {result.arm: result.quality for result in measured}
+    days = [day for day in config.days() if day in diary.days]
+    gate = [
+        GateEntry(day, arm, verdict)
+        for day, entry in sorted(diary.days.items())
+        for arm, verdict in entry.verdicts.items()
+    ]
+    return report.build(config, arm_results(diary, offline), days, gate, clock, stopped)
+
+
+def arm_results(diary: Diary, offline: dict[str, Quality]) -> list[ArmResult]:
+    """What each arm did so far, with the quality of its first model where it is known."""
+    config = diary.config
+    layer = layer_of(config)
+    return [
+        ArmResult(
+            name=arm,
+            assigned=layer.size(arm),
+            window=diary.user_columns(arm, config.days()),
+            pre=diary.user_columns(arm, config.pre_days()),
+            offline=offline.get(arm),
+            served={day: entry.quality[arm] for day, entry in diary.days.items() if arm in entry.quality},
+        )
+        for arm in config.arms
+    ]
+
+
+def decided(diary: Diary) -> bool:
+    """Whether each arm's always-valid p-value against the control is below alpha by now."""
+    days = [day for day in diary.config.days() if day in diary.days]
+    if not days:
+        return False
+    analysis = report.analyse(diary.config, arm_results(diary, {}), days)
+    return report.decided(diary.config, analysis)

@@ -1,0 +1,229 @@
+"""What a run has done so far: the users' counts, the gate's verdicts and the quality served, per day.
+
+A finished day is two files and a line in the manifest; a run that is opened again reads them and goes on.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from experiment import plan
+from experiment.config import Config
+from experiment.daily import Measured, MeasureTask
+from experiment.indexing import RetrievalTask
+from experiment.nightly import Learned, LearnTask
+from experiment.paths import RunPaths, part
+from experiment.quality import Quality
+from experiment.rundir import RunFolder
+from experiment.serving import Served, ServeTask, UserDays
+from models.gate import Verdict
+from simulator.schema import Array
+
+
+@dataclass(slots=True)
+class DayEntry:
+    """One simulated day.
+
+    Attributes:
+        users: the visitors' counts by group. arms: who served them, by group.
+        verdicts: of the gate in the night after it, by arm.
+        trained: arms whose training of that night counts.
+        quality: of the scores that were served, by arm.
+    """
+
+    users: dict[str, UserDays] = field(default_factory=dict)
+    verdicts: dict[str, Verdict] = field(default_factory=dict)
+    trained: tuple[str, ...] = ()
+    quality: dict[str, Quality] = field(default_factory=dict)
+
+
+@dataclass(slots=True)
+class Diary:
+    """The days of a run; see `Diary.open`.
+
+    Attributes:
+        folder: of the run.
+        days: entries by simulated day.
+    """
+
+    folder: RunFolder
+    days: dict[int, DayEntry] = field(default_factory=dict)
+
+    @classmethod
+    def open(cls, folder: RunFolder) -> Self:
+        """The diary of the finished days; what an unfinished day left behind is deleted."""
+        folder.discard_unfinished()
+        diary = cls(folder)
+        finished = folder.manifest.finished_day
+        for day in plan.all_days(folder.config):
+            if finished is not None and day <= finished:
+                diary.days[day] = _read_entry(folder, day)
+        return diary
+
+    @property
+    def config(self) -> Config:
+        """The run's configuration."""
+        return self.folder.config
+
+    def has(self, day: int) -> bool:
+        """Whether `day` is finished."""
+        finished = self.folder.manifest.finished_day
+        return finished is not None and day <= finished
+
+    def serve_task(self, shard: plan.Shard, day: int) -> ServeTask:
+        """The task of serving a shard on `day`."""
+        arm = plan.serving_arm(shard.group, day)
+        return ServeTask(self.folder.path, self.config, shard, day, self.model_day(arm, day))
+
+    def learn_task(self, learner: plan.Learner, day: int) -> LearnTask:
+        """The task of a learner's night after `day`."""
+        arm = learner.arms[0]
+        accepted = tuple(d for d in sorted(self.days) if d < day and arm in self.days[d].trained)
+        return LearnTask(self.folder.path, self.config, learner, day, accepted, self._incumbent(learner, day))
+
+    def _incumbent(self, learner: plan.Learner, day: int) -> int | None:
+        days = [self.model_day(arm, day) for arm in learner.arms]
+        return max((d for d in days if d is not None), default=None)
+
+    def retrieval_task(self, day: int) -> RetrievalTask:
+        """The task of refitting retrieval after `day`."""
+        return RetrievalTask(self.folder.path, self.config, day)
+
+    def measure_task(self, arm: str, day: int, *, offline: bool = False) -> MeasureTask:
+        """The task of measuring what an arm served on `day`, or its scores of the offline holdout."""
+        return MeasureTask(self.folder.path, self.config, arm, day, offline)
+
+    def model_day(self, arm: str, day: int) -> int | None:
+        """First day of the model with which `arm` serves on `day`; None before its first model."""
+        accepted = [
+            d + 1
+            for d, entry in self.days.items()
+            if d < day and arm in entry.verdicts and entry.verdicts[arm].accepted
+        ]
+        return max(accepted, default=None)
+
+    def served(self, day: int, results: Sequence[Served]) -> None:
+        """Notes the visitors of a day."""
+        entry = self.days.setdefault(day, DayEntry())
+        for group in plan.groups(self.config):
+            entry.users[group] = _joined([result.users for result in results if result.shard.group == group])
+        for result in results:
+            self._register_served(result.arm, day, result.shard.number)
+
+    def _register_served(self, arm: str, day: int, number: int) -> None:
+        paths = RunPaths(self.folder.path)
+        self.folder.register(
+            [
+                paths.log(arm, day) / part(number),
+                paths.truth(arm, day) / part(number),
+                paths.audience(number, day),
+            ]
+        )
+
+    def learned(self, day: int, results: Sequence[Learned]) -> None:
+        """Notes the night after a day."""
+        entry = self.days[day]
+        paths = RunPaths(self.folder.path)
+        trained: list[str] = []
+        for result in results:
+            accepted = result.verdict is None or result.verdict.accepted
+            trained += result.learner.arms if accepted else ()
+            files = [paths.checkpoint(result.learner.name, day)]
+            for arm in result.learner.arms:
+                files.append(paths.model(arm, day + 1))
+                if day == 0:
+                    files.append(paths.offline(arm))
+                if result.verdict is not None:
+                    entry.verdicts[arm] = result.verdict
+            self.folder.register([file for file in files if file.exists()])
+        entry.trained = tuple(trained)
+        self.folder.register([paths.retrieval(day)])
+
+    def measured(self, day: int, results: Sequence[Measured]) -> None:
+        """Notes the quality of what was served."""
+        self.days[day].quality = {result.arm: result.quality for result in results}
+
+    def finish(self, day: int) -> None:
+        """Writes the day's entry and lists all of its files as complete; yesterday's users' state may go."""
+        paths = RunPaths(self.folder.path)
+        self.folder.write_table(paths.user_days(day), _user_table(self.days[day], day))
+        self.folder.write_json(paths.day_entry(day), _entry_document(self.days[day]))
+        self.folder.retire(self._outdated(day))
+        self.folder.finish_day(day)
+
+    def _outdated(self, day: int) -> list[Path]:
+        """What a run that goes on after `day` no longer needs: yesterday's state, older checkpoints."""
+        paths = RunPaths(self.folder.path)
+        outdated = [paths.state(day - 1)]
+        learners = plan.learners(self.config, day)
+        if all(paths.checkpoint(learner.name, day).exists() for learner in learners):
+            older = paths.checkpoints().glob("learner=*/day=*")
+            outdated += [folder for folder in older if folder.name != f"day={day:d}"]
+        return [path for path in outdated if path.exists()]
+
+    def user_columns(self, group: str, days: range) -> dict[str, Array]:
+        """Rows of a group's users and the given days: `day` and the columns of `UserDays`."""
+        entries = [(day, self.days[day].users[group]) for day in days if day in self.days]
+        columns = {
+            name.name: np.concatenate([getattr(users, name.name) for _, users in entries] or [np.zeros(0)])
+            for name in dataclasses.fields(UserDays)
+        }
+        lengths = [len(users.user_id) for _, users in entries]
+        columns["day"] = np.repeat(np.array([day for day, _ in entries], np.int32), lengths)
+        return columns
+
+
+def _joined(parts: Sequence[UserDays]) -> UserDays:
+    return UserDays(
+        **{
+            column.name: np.concatenate([getattr(part, column.name) for part in parts])
+            for column in dataclasses.fields(UserDays)
+        }
+    )
+
+
+def _user_table(entry: DayEntry, day: int) -> Any:
+    users = _joined(list(entry.users.values()))
+    lengths = [len(group.user_id) for group in entry.users.values()]
+    columns = {column.name: getattr(users, column.name) for column in dataclasses.fields(UserDays)}
+    columns["group"] = np.repeat(np.array(list(entry.users)), lengths).tolist()
+    columns["day"] = np.full(len(users.user_id), day, np.int32)
+    return pa.table(columns)
+
+
+def _entry_document(entry: DayEntry) -> dict[str, Any]:
+    return {
+        "groups": list(entry.users),
+        "trained": list(entry.trained),
+        "verdicts": {arm: dataclasses.asdict(verdict) for arm, verdict in entry.verdicts.items()},
+        "quality": {arm: dataclasses.asdict(quality) for arm, quality in entry.quality.items()},
+    }
+
+
+def _read_entry(folder: RunFolder, day: int) -> DayEntry:
+    paths = RunPaths(folder.path)
+    document = json.loads(folder.trusted(paths.day_entry(day)).read_text("utf-8"))
+    table = pq.read_table(folder.trusted(paths.user_days(day)), partitioning=None)
+    of_group = np.array(table.column("group").to_pylist())
+    columns = {c.name: table.column(c.name).to_numpy() for c in dataclasses.fields(UserDays)}
+    users = {
+        group: UserDays(**{name: values[of_group == group] for name, values in columns.items()})
+        for group in document["groups"]
+    }
+    verdicts = {arm: Verdict(**_fields(verdict)) for arm, verdict in document["verdicts"].items()}
+    quality = {arm: Quality(**_fields(measured)) for arm, measured in document["quality"].items()}
+    return DayEntry(users, verdicts, tuple(document["trained"]), quality)
+
+
+def _fields(document: dict[str, Any]) -> dict[str, Any]:
+    """A record's fields as they were before JSON made lists of its tuples."""
+    return {name: tuple(value) if isinstance(value, list) else value for name, value in document.items()}

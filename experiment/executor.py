@@ -1,0 +1,158 @@
+"""Where the work of a run is done: in this process, or in worker processes, with the same results.
+
+A task is a function and one argument, both picklable; it reads and writes the run folder and keeps nothing
+that it could not read again. Tasks name a slot, and a slot always has the same worker, so that what a worker
+remembers (a world, a model) is at hand when the slot's next task comes; no result depends on it.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
+from types import TracebackType
+from typing import Any, Protocol, Self, TypeVar
+
+Task = TypeVar("Task")
+Result = TypeVar("Result")
+
+_ONE_THREAD = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMBA_NUM_THREADS")
+
+
+class WorkerLostError(RuntimeError):
+    """A worker process ended in the middle of a task; the run can be resumed."""
+
+
+class Executor(Protocol):
+    """Does tasks; used as a context manager, so that no worker outlives a run."""
+
+    def map(
+        self,
+        function: Callable[[Task], Result],
+        tasks: Sequence[Task],
+        slots: Sequence[int],
+        done: Callable[[Result], None] | None = None,
+    ) -> list[Result]:
+        """Results in the order of `tasks`; `done` is called with each as it comes."""
+        ...
+
+    def __enter__(self) -> Self: ...
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None: ...
+
+
+class InProcess:
+    """Does one task after the other in this process."""
+
+    def map(
+        self,
+        function: Callable[[Task], Result],
+        tasks: Sequence[Task],
+        slots: Sequence[int],
+        done: Callable[[Result], None] | None = None,
+    ) -> list[Result]:
+        """See `Executor.map`; slots do not matter here."""
+        del slots
+        prepare_worker()
+        results = []
+        for task in tasks:
+            results.append(function(task))
+            if done is not None:
+                done(results[-1])
+        return results
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        return None
+
+
+class Processes:
+    """Does tasks in worker processes, one for each of `workers` slots, each with one intra-op thread."""
+
+    def __init__(self, workers: int) -> None:
+        for name in _ONE_THREAD:
+            os.environ[name] = "1"
+        context = multiprocessing.get_context("spawn")
+        self._pools = [
+            ProcessPoolExecutor(1, mp_context=context, initializer=_start_worker) for _ in range(workers)
+        ]
+
+    def map(
+        self,
+        function: Callable[[Task], Result],
+        tasks: Sequence[Task],
+        slots: Sequence[int],
+        done: Callable[[Result], None] | None = None,
+    ) -> list[Result]:
+        """See `Executor.map`.
+
+        Raises:
+            WorkerLostError: when a worker process dies, out of memory for instance.
+        """
+        futures: list[Future[Result]] = []
+        for task, slot in zip(tasks, slots, strict=True):
+            futures.append(self._pools[slot % len(self._pools)].submit(function, task))
+        try:
+            waiting: set[Future[Result]] = set(futures)
+            while waiting:
+                finished, waiting = wait(waiting, return_when=FIRST_COMPLETED)
+                for future in (f for f in futures if f in finished):
+                    result = future.result()
+                    if done is not None:
+                        done(result)
+            return [future.result() for future in futures]
+        except BrokenProcessPool as error:
+            raise WorkerLostError(
+                "a worker process ended in the middle of a task (killed, or out of memory)"
+            ) from error
+        finally:
+            for future in futures:
+                future.cancel()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        for pool in self._pools:
+            if error is not None:
+                _terminate(_processes(pool))
+            pool.shutdown(wait=True, cancel_futures=True)
+
+
+def open_executor(workers: int, tasks_at_once: int) -> Executor:
+    """The executor for `workers` processes (0: one per core), of which at most `tasks_at_once` are of use."""
+    count = min(workers or len(os.sched_getaffinity(0)), tasks_at_once)
+    return InProcess() if count <= 1 else Processes(count)
+
+
+def prepare_worker() -> None:
+    """One intra-op thread for torch, and matrix products on the fast path; the same in every process."""
+    import torch
+
+    torch.set_num_threads(1)
+    torch.set_float32_matmul_precision("medium")
+
+
+def _start_worker() -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    prepare_worker()
+
+
+def _processes(pool: ProcessPoolExecutor) -> Iterable[Any]:
+    return list((getattr(pool, "_processes", None) or {}).values())
+
+
+def _terminate(processes: Iterable[Any]) -> None:
+    for process in processes:
+        process.terminate()

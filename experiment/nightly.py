@@ -1,0 +1,179 @@
+"""One learner's night: read the day's log, train from a warm start, pass the gate, publish.
+
+`learn` is a task. A learner's state is a function of the configuration and the logs: what is kept in memory
+or in a checkpoint only saves the time of training again.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from experiment import atomic, faults, plan
+from experiment.assignment import PRODUCTION
+from experiment.config import Config
+from experiment.daily import day_log
+from experiment.paths import RunPaths
+from experiment.serving import published
+from experiment.tensors import write_arrays
+from experiment.worlds import world_of
+from models import registry
+from models.gate import Limits, Verdict, judge
+from simulator.keys import Stream, uniform
+from simulator.schema import Log, PublishedRanker, TrainableRanker
+
+CHECKPOINT_DAYS = 7
+"""Whole training states are kept every so many days; between them a resumed run trains again from the log."""
+
+
+@dataclass(frozen=True, slots=True)
+class LearnTask:
+    """A learner and a night.
+
+    Attributes:
+        run: the run folder. config: the run's. learner: who trains. day: the night follows it.
+        accepted: earlier days whose training counts, ascending; a refused night is undone.
+        model_day: first day of the incumbent, the model that serves now; None before the first.
+    """
+
+    run: Path
+    config: Config
+    learner: plan.Learner
+    day: int
+    accepted: tuple[int, ...]
+    model_day: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Learned:
+    """What a `LearnTask` did.
+
+    Attributes:
+        learner, day: of the task.
+        verdict: of the gate; None where no model was published that night.
+        impressions: trained on.
+        seconds: wall-clock time; it decides nothing.
+    """
+
+    learner: plan.Learner
+    day: int
+    verdict: Verdict | None
+    impressions: int
+    seconds: float
+
+
+def learn(task: LearnTask) -> Learned:
+    """Trains on `task.day`; publishes tomorrow's model if it serves anybody and the gate agrees."""
+    started = time.perf_counter()
+    config, day = task.config, task.day
+    trainer = _trainer(task)
+    if day == 0:
+        _offline(task, trainer.publish())
+    training, held_out = _night_log(task.run, config, task.learner, day)
+    if len(training):
+        trainer.fit(training, plan.training_key(config, day))
+    verdict = None
+    if len(training) == 0:
+        verdict = Verdict(False, ("log: no rows to train on reached the night",))
+    elif _serves_tomorrow(config, task.learner, day):
+        candidate = faults.break_model(config, task.learner, day, trainer.publish())
+        verdict = judge(candidate, _incumbent(task), held_out, _limits(config))
+        if not config.gate.enabled:
+            verdict = dataclasses.replace(verdict, accepted=True)
+        if verdict.accepted:
+            _publish(task, candidate)
+    if verdict is None or verdict.accepted:
+        _trainers[task.run, task.learner.arms] = ((*task.accepted, day), trainer)
+        if day % CHECKPOINT_DAYS == 0:
+            _checkpoint(task, trainer)
+    return Learned(task.learner, day, verdict, int(training.labels.size), time.perf_counter() - started)
+
+
+def _serves_tomorrow(config: Config, learner: plan.Learner, day: int) -> bool:
+    if PRODUCTION in learner.arms and not plan.bootstrapping(config, day + 1):
+        return True
+    return day >= 0
+
+
+def _incumbent(task: LearnTask) -> PublishedRanker | None:
+    if task.model_day is None:
+        return None
+    return published(task.run, task.config, task.learner.arms[0], task.model_day)
+
+
+def _limits(config: Config) -> Limits:
+    gate = config.gate
+    return Limits(gate.auc_margin, gate.alpha, gate.calibration_min, gate.calibration_max, gate.score_limit)
+
+
+_trainers: dict[tuple[Path, tuple[str, ...]], tuple[tuple[int, ...], TrainableRanker]] = {}
+
+
+def _trainer(task: LearnTask) -> TrainableRanker:
+    """The learner after the accepted nights: remembered, or from a checkpoint and the log since."""
+    fitted, trainer = _trainers.pop((task.run, task.learner.arms), ((), None))
+    if trainer is not None and fitted == task.accepted and task.config.experiment.warm_start:
+        return trainer
+    fitted, trainer = (), None
+    if task.config.experiment.warm_start:
+        fitted, trainer = _newest_checkpoint(task)
+    if trainer is None:
+        world = world_of(task.config)
+        trainer = registry.create(
+            task.learner.kind,
+            world.apps,
+            world.cardinalities,
+            task.learner.parsed_settings(),
+            plan.training_key(task.config, -(10**6)),
+        )
+    for day in task.accepted[len(fitted) :]:
+        learner = plan.learner_of(task.config, task.learner.arms[0], day)
+        training, _ = _night_log(task.run, task.config, learner, day)
+        trainer.fit(training, plan.training_key(task.config, day))
+    return trainer
+
+
+def _checkpoint(task: LearnTask, trainer: TrainableRanker) -> None:
+    with atomic.new_folder(RunPaths(task.run).checkpoint(task.learner.name, task.day)) as folder:
+        trainer.save(folder)
+
+
+def _newest_checkpoint(task: LearnTask) -> tuple[tuple[int, ...], TrainableRanker | None]:
+    for place in range(len(task.accepted) - 1, -1, -1):
+        day = task.accepted[place]
+        if day % CHECKPOINT_DAYS != 0:
+            continue
+        learner = plan.learner_of(task.config, task.learner.arms[0], day)
+        folder = RunPaths(task.run).checkpoint(learner.name, day)
+        if folder.is_dir():
+            return task.accepted[: place + 1], registry.load(folder, world_of(task.config).apps)
+    return (), None
+
+
+def _publish(task: LearnTask, model: PublishedRanker) -> None:
+    for arm in task.learner.arms:
+        with atomic.new_folder(RunPaths(task.run).model(arm, task.day + 1)) as folder:
+            model.save(folder)
+
+
+def _night_log(run: Path, config: Config, learner: plan.Learner, day: int) -> tuple[Log, Log]:
+    """What the learner trains on, and the requests held out for the gate (none in the pre-period)."""
+    log = day_log(run, config, learner.sources, day)
+    held = np.zeros(len(log), bool)
+    if day > 0 and config.gate.enabled:
+        draw = uniform(config.seed, Stream.GATE_HOLDOUT, log.requests.user_id, day)
+        held = draw < config.gate.holdout_share
+    training = faults.break_log(config, learner, day, log.take(~held))
+    return training, log.take(held)
+
+
+def _offline(task: LearnTask, model: PublishedRanker) -> None:
+    """Scores the holdout, day 0 of production's log, by a model that has not seen it."""
+    log = day_log(task.run, task.config, (PRODUCTION,), 0)
+    scores = np.asarray(model.score(log.requests), np.float32)
+    for arm in task.learner.arms:
+        write_arrays(RunPaths(task.run).offline(arm), {"scores": scores})
