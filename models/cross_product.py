@@ -115,4 +115,5 @@ def _absent_as_padding(ids: Ids) -> Ids:
 
 
 def _combine(pairs: CrossDictionary | HashedCross, first: Ids, column: Ids) -> Ids:
-    return pairs.lookup(first[:, :, None], column[:, None, :]).reshape(len(first), -1)
+    width = first.shape[1] * column.shape[1]
+    return pairs.lookup(first[:, :, None], column[:, None, :]).reshape(len(first), width)

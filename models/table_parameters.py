@@ -1,0 +1,108 @@
+"""What the parameters of `models.WideDeepClassifier` may be, and which columns they choose."""
+
+from __future__ import annotations
+
+import math
+import operator
+from numbers import Real
+from typing import Any
+
+from models.table import TableSettings
+
+CHOICES = {"kind": ("wide_deep", "wide", "deep"), "precision": ("fp32", "bf16")}
+
+AT_LEAST = {
+    "embedding_dim": 1,
+    "min_count": 1,
+    "num_quantiles": 2,
+    "wide_quantiles": 2,
+    "epochs": 1,
+    "batch_size": 1,
+    "patience": 1,
+}
+
+POSITIVE = ("ftrl_alpha", "learning_rate", "initial_accumulator")
+
+NOT_NEGATIVE = ("ftrl_beta", "l1", "l2")
+
+
+def check_parameters(classifier: Any) -> None:
+    """Raises ValueError, with name, what was got and what is allowed, for a parameter out of range."""
+    p = classifier.get_params(deep=False)
+    for name, allowed in CHOICES.items():
+        if p[name] not in allowed:
+            raise ValueError(f"{name}: got {p[name]!r}, {' or '.join(map(repr, allowed))} are allowed")
+    for name, least in AT_LEAST.items():
+        if not _is_integer(p[name], least):
+            raise ValueError(f"{name}: got {p[name]!r}, an integer of at least {least} is allowed")
+    if p["hash_buckets"] is not None and not _is_integer(p["hash_buckets"], 1):
+        raise ValueError(f"hash_buckets: got {p['hash_buckets']!r}, None or an integer above 0 is allowed")
+    if not len(p["hidden"]) or not all(_is_integer(units, 1) for units in p["hidden"]):
+        raise ValueError(f"hidden: got {p['hidden']!r}, one or more integers of at least 1 are allowed")
+    for name in POSITIVE:
+        if not _is_finite(p[name]) or p[name] <= 0:
+            raise ValueError(f"{name}: got {p[name]!r}, a finite number above 0 is allowed")
+    for name in NOT_NEGATIVE:
+        if not _is_finite(p[name]) or p[name] < 0:
+            raise ValueError(f"{name}: got {p[name]!r}, a finite number of at least 0 is allowed")
+    if not _is_finite(p["validation_share"]) or not 0 < p["validation_share"] < 1:
+        raise ValueError(
+            f"validation_share: got {p['validation_share']!r}, a number between 0 and 1 is allowed"
+        )
+
+
+def _is_integer(value: Any, least: int) -> bool:
+    try:
+        return operator.index(value) >= least
+    except TypeError:
+        return False
+
+
+def _is_finite(value: Any) -> bool:
+    return isinstance(value, Real) and math.isfinite(value)
+
+
+def choose_columns(classifier: Any, frame: Any) -> TableSettings:
+    """The columns that the parameters name; where they name none, by what the columns hold.
+
+    Raises:
+        ValueError: if a column has two kinds, or a cross has fewer than two parts or one that is no column.
+    """
+    p = classifier.get_params(deep=False)
+    kinds = ("categorical", "continuous", "multivalent")
+    if all(p[kind] is None for kind in kinds):
+        chosen: dict[str, list[str]] = {kind: [] for kind in kinds}
+        for name in frame.columns:
+            chosen[_kind(frame[name])].append(name)
+    else:
+        chosen = {kind: list(p[kind] or ()) for kind in kinds}
+    names = [name for kind in kinds for name in chosen[kind]]
+    for name in names:
+        if names.count(name) > 1:
+            raise ValueError(
+                f"{name}: got the column {names.count(name)} times, one kind for each is allowed"
+            )
+    if not names:
+        raise ValueError("frame: got no column, at least one is needed")
+    crosses = tuple(map(tuple, p["crosses"] or ()))
+    for cross in crosses:
+        if len(cross) < 2 or not set(cross) <= set(names):
+            raise ValueError(f"crosses: got {cross!r}, two or more of the columns {names} are allowed")
+    return TableSettings(
+        tuple(chosen["categorical"]),
+        tuple(chosen["continuous"]),
+        tuple(chosen["multivalent"]),
+        crosses,
+        int(p["min_count"]),
+        int(p["num_quantiles"]),
+        int(p["wide_quantiles"]),
+        p["hash_buckets"],
+    )
+
+
+def _kind(column: Any) -> str:
+    if column.dtype.kind in "iuf":
+        return "continuous"
+    cells = (cell for cell in column if cell is not None)
+    first = next(cells, None) if column.dtype == object else None
+    return "multivalent" if isinstance(first, list | tuple | set | frozenset) else "categorical"
