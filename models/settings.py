@@ -144,16 +144,30 @@ class NetSettings(Settings):
     )
 
 
+class RichLinearSettings(LinearSettings):
+    """The control's linear model: every cross unless stated otherwise."""
+
+    crosses: tuple[Cross, ...] = Field(
+        default=RICH_CROSSES, description="Cross-product transformations, by name."
+    )
+
+
+class WideTrainingSettings(TrainingSettings):
+    """The control's passes over a day: smaller batches."""
+
+    batch_requests: int = Field(
+        default=51, ge=1, le=1_000_000, description="Requests per optimiser step; the gradient is their sum."
+    )
+
+
 class WideSettings(Settings):
     """Kind `wide`: the linear control."""
 
     features: FeatureSettings = Field(default=FeatureSettings(), description="How logs become features.")
-    training: TrainingSettings = Field(
-        default=TrainingSettings(batch_requests=51), description="How a day of the log is passed over."
+    training: WideTrainingSettings = Field(
+        default=WideTrainingSettings(), description="How a day of the log is passed over."
     )
-    wide: LinearSettings = Field(
-        default=LinearSettings(crosses=RICH_CROSSES), description="The linear model."
-    )
+    wide: RichLinearSettings = Field(default=RichLinearSettings(), description="The linear model.")
 
 
 class DeepSettings(Settings):
