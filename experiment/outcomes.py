@@ -95,7 +95,7 @@ def pre_moments(pre: Mapping[str, Array]) -> Moments:
 def users_table(arms: Mapping[str, Outcomes]) -> Any:
     """`metrics/users.parquet`, a pyarrow table and an input of `storelift analyze`: one row per user and day.
 
-    A user's pre-period counts stand on its first row and are 0 on the others, so that rows may be added.
+    Pre-period counts are attributes of the user, the same on each of its rows.
     `activity` is the decile, 0 .. 9, of the user's pre-period impressions among all arms' users.
     """
     import pyarrow as pa
@@ -114,8 +114,8 @@ def users_table(arms: Mapping[str, Outcomes]) -> Any:
             "installs": rows["acquisitions"],
             "expected_installs": rows["expected"],
             "new_impressions": rows["new_impressions"],
-            "pre_impressions": rows["pre_impressions"] * first,
-            "pre_installs": rows["pre_acquisitions"] * first,
+            "pre_impressions": rows["pre_impressions"],
+            "pre_installs": rows["pre_acquisitions"],
             "country": rows["country"],
             "activity": _deciles(rows["pre_impressions"], first),
         }
@@ -126,7 +126,8 @@ def _deciles(values: Array, first: Array) -> Array:
     """int8[n]: the decile of each value among those of `first`, ties together."""
     ordered = np.sort(values[first])
     below: Array = np.searchsorted(ordered, values, "left") + np.searchsorted(ordered, values, "right")
-    return np.minimum(below * DECILES // max(2 * len(ordered), 1), DECILES - 1).astype(np.int8)
+    decile: Array = np.minimum(below * DECILES // max(2 * len(ordered), 1), DECILES - 1)
+    return decile.astype(np.int8)
 
 
 def _sums(ids: Array, values: Array, users: Array) -> Array:

@@ -223,7 +223,7 @@ def _method(report: Document) -> list[str]:
     run = report["run"]
     logs = {"own": "its own log", "all": "the logs of all arms"}[run["training"]]
     return [
-        f"{run['days_run']} days after a pre-period of {run['pre_days']}; each arm retrains nightly on {logs}.",
+        f"{run['days_run']} days after {run['pre_days']} of pre-period; each arm retrains nightly on {logs}.",
         "Rate: acquisitions per impression. Units are users: delta method, z, Holm over the comparisons;",
         "the always-valid p-value may be read on any day. Expected: labels replaced by the simulator's true",
         "chances. True: of the same users under both arms, known after `storelift truth`.",

@@ -56,7 +56,8 @@ def work_on(folder: RunFolder, *, display: Display | None = None) -> Report:
         try:
             with contextlib.nullcontext() if display is None else display:
                 report = loop.run(folder, Progress(folder, journal, display))
-        except KeyboardInterrupt:
+        except KeyboardInterrupt as error:
+            error.add_note(_how_to_go_on(folder))
             _note(lambda: journal.event("interrupted", finished_day=folder.manifest.finished_day))
             _note(lambda: journal.update("interrupted", message="stopped by the user"))
             raise
@@ -65,6 +66,7 @@ def work_on(folder: RunFolder, *, display: Display | None = None) -> Report:
             trace = "".join(traceback.format_exception(error))
             _note(lambda: journal.event("failed", cause=cause, traceback=trace))
             _note(lambda: journal.update("failed", message=cause))
+            error.add_note(_how_to_go_on(folder))
             raise
         journal.event("done", finished_day=folder.manifest.finished_day)
         journal.update("done", phase="done", share=1.0, finished_day=folder.manifest.finished_day)
@@ -76,6 +78,10 @@ def one_line(error: BaseException) -> str:
     message = str(error).strip().split("\n")[0]
     name = type(error).__name__
     return f"{name}: {message}" if message else name
+
+
+def _how_to_go_on(folder: RunFolder) -> str:
+    return f"Finished days are kept. Go on with: storelift resume {folder.path}"
 
 
 def _note(write: Callable[[], None]) -> None:

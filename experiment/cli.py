@@ -1,0 +1,257 @@
+"""The command line: `storelift run`, `resume`, `list`, `report`, `verify`, `config`; others are added.
+
+Nothing heavy is imported before a command runs, so that `storelift --help` answers at once.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import signal
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from experiment.command_group import FAILED, Commands
+
+if TYPE_CHECKING:
+    from experiment.progress import Display
+    from experiment.report import Report
+
+app = typer.Typer(
+    cls=Commands,
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    help="A laboratory for online experiments on ranking: which ranker acquires more, by how much, how sure.",
+)
+config_app = typer.Typer(no_args_is_help=True, help="Show a configuration, or the schema of all.")
+app.add_typer(config_app, name="config")
+
+Preset = Annotated[str | None, typer.Option(help="tiny, quick (the default), standard, paper or aa.")]
+Setting = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="PATH=VALUE", help="Changes one setting, for example world.drift=0.05."),
+]
+File = Annotated[
+    Path | None, typer.Option("--config", metavar="FILE", help="TOML that is laid over the preset.")
+]
+Seed = Annotated[int | None, typer.Option(help="Draws the world, the users and every coin.")]
+Arms = Annotated[
+    str | None, typer.Option(metavar="A,B,…", help="The arms, for example wide,deep,wide_deep,fm.")
+]
+Own = Annotated[
+    list[str] | None,
+    typer.Option("--arm", metavar="NAME=MODULE:CLASS", help="An arm with a ranker of your own."),
+]
+Json = Annotated[
+    bool, typer.Option("--json", help="One JSON document, and nothing else, on standard output.")
+]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress.")]
+RunDir = Annotated[Path, typer.Argument(metavar="DIR", help="A run folder.")]
+
+
+@app.callback(invoke_without_command=True)
+def main(
+    ctx: typer.Context,
+    version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False,
+    debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks.")] = False,
+) -> None:
+    """A laboratory for online experiments on ranking: which ranker acquires more, by how much, how sure."""
+    if debug:
+        os.environ["STORELIFT_DEBUG"] = "1"
+    if version:
+        from importlib.metadata import version as of
+
+        typer.echo(f"storelift {of('storelift')}")
+        raise typer.Exit
+    if ctx.invoked_subcommand is None:
+        typer.echo(ctx.get_help())
+
+
+@app.command()
+def run(
+    preset: Preset = None,
+    seed: Seed = None,
+    out: Annotated[Path | None, typer.Option(help="The run folder; it must not exist.")] = None,
+    arms: Arms = None,
+    arm: Own = None,
+    setting: Setting = None,
+    file: File = None,
+    stop_when: Annotated[
+        str | None, typer.Option(metavar="never|decided", help="Whether to stop once every lift is decided.")
+    ] = None,
+    executor: Annotated[str | None, typer.Option(metavar="local|ray", help="Where the workers are.")] = None,
+    workers: Annotated[int | None, typer.Option(help="Worker processes; 0 takes one per core.")] = None,
+    as_json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Run an online experiment and print its table, the paper's figures under ours."""
+    from experiment import running
+    from experiment.loading import load
+    from experiment.rundir import default_path
+
+    overrides = list(setting or [])
+    if stop_when is not None:
+        overrides.append(f"experiment.stop_when={stop_when}")
+    config = load(
+        preset,
+        overrides,
+        file=file,
+        seed=seed,
+        arms=arms,
+        rankers=_own(arm),
+        workers=workers,
+        executor=executor,
+    )
+    path = default_path(config) if out is None else out
+    with _terminable():
+        report = running.run(config, path, display=_display(quiet=quiet, lines=not as_json))
+    _print(report, path, as_json=as_json)
+
+
+@app.command()
+def resume(run_dir: RunDir, as_json: Json = False, quiet: Quiet = False) -> None:
+    """Go on with a run after its last finished day."""
+    from experiment import running
+
+    with _terminable():
+        report = running.resume(run_dir, display=_display(quiet=quiet, lines=not as_json))
+    _print(report, run_dir, as_json=as_json)
+
+
+@app.command(name="list")
+def list_runs(
+    root: Annotated[Path, typer.Argument(metavar="[ROOT]", help="Where the run folders are.")] = Path("runs"),
+    as_json: Json = False,
+) -> None:
+    """List runs, newest first."""
+    from experiment import listing
+
+    runs = listing.runs_in(root)
+    if as_json:
+        _dump([listing.plain(one) for one in runs])
+    else:
+        _console().print(listing.render(runs, root))
+
+
+@app.command()
+def report(run_dir: RunDir, as_json: Json = False) -> None:
+    """Print the report of a finished run."""
+    from experiment.report import Report
+    from experiment.rundir import RunFolder
+
+    _print(Report(RunFolder.open(run_dir).report()), run_dir, as_json=as_json)
+
+
+@app.command()
+def verify(run_dir: RunDir, as_json: Json = False) -> None:
+    """Check every file of a run against its checksum; exit code 1 if one is not what was written."""
+    from experiment.rundir import RunFolder
+
+    folder = RunFolder.open(run_dir)
+    problems = folder.verify()
+    files = len(folder.manifest.artefacts)
+    if as_json:
+        _dump({"files": files, "problems": problems})
+    else:
+        for problem in problems:
+            typer.echo(problem)
+        typer.echo(f"{files} files, {len(problems)} not as written")
+    if problems:
+        raise typer.Exit(FAILED)
+
+
+@config_app.command("show")
+def config_show(
+    preset: Preset = None,
+    setting: Setting = None,
+    file: File = None,
+    seed: Seed = None,
+    arms: Arms = None,
+    arm: Own = None,
+    as_json: Json = False,
+) -> None:
+    """Print the whole configuration that `run` would take, as TOML."""
+    from experiment.loading import load
+
+    config = load(preset, setting or [], file=file, seed=seed, arms=arms, rankers=_own(arm))
+    if as_json:
+        _dump(config.model_dump(mode="json"))
+    else:
+        typer.echo(config.to_toml(), nl=False)
+
+
+@config_app.command("schema")
+def config_schema() -> None:
+    """Print the JSON schema of a configuration: every setting, its range and its meaning."""
+    from experiment.config import Config
+
+    _dump(Config.model_json_schema())
+
+
+def _own(arms: list[str] | None) -> dict[str, str]:
+    """`--arm NAME=module:Class`, by name. Raises BadInput."""
+    from experiment.errors import BadInput
+
+    own: dict[str, str] = {}
+    for text in arms or []:
+        name, equals, kind = text.partition("=")
+        if not equals or ":" not in kind:
+            raise BadInput(f"arm: got {text!r}, allowed: NAME=module:Class")
+        if name in own:
+            raise BadInput(f"arm: got {name!r} twice, allowed: once")
+        own[name] = kind
+    return own
+
+
+def _print(report: Report, path: Path, *, as_json: bool) -> None:
+    if as_json:
+        _dump(report.document)
+        return
+    from experiment.report_table import render
+
+    console = _console()
+    console.print(render(report.document, console.width, str(path)))
+
+
+def _dump(document: Any) -> None:
+    typer.echo(json.dumps(document, indent=2, ensure_ascii=False, allow_nan=False))
+
+
+def _console() -> Any:
+    from rich.console import Console
+
+    return Console(highlight=False)
+
+
+def _display(*, quiet: bool, lines: bool) -> Display | None:
+    if quiet:
+        return None
+    from rich.console import Console
+
+    from experiment.display import choose
+
+    return choose(Console(stderr=True), lines=lines)
+
+
+@contextlib.contextmanager
+def _terminable() -> Iterator[None]:
+    """A block in which SIGTERM ends the work as Ctrl-C does: cleanly, with a word on how to go on."""
+    try:
+        before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    except ValueError:  # not in the main thread, where signals are the caller's
+        yield
+        return
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+if __name__ == "__main__":
+    sys.exit(app())
