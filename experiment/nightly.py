@@ -177,3 +177,8 @@ def _offline(task: LearnTask, model: PublishedRanker) -> None:
     scores = np.asarray(model.score(log.requests), np.float32)
     for arm in task.learner.arms:
         write_arrays(RunPaths(task.run).offline(arm), {"scores": scores})
+
+
+def forget() -> None:
+    """Drops what this process remembers of learners; it can be read again."""
+    _trainers.clear()

@@ -156,3 +156,9 @@ def user_days(world: World, log: Log, truth: Truth) -> UserDays:
         expected=truth.probabilities.sum(axis=1),
         new_impressions=(age < world.retrieval.release_days).sum(axis=1, dtype=np.int32),
     )
+
+
+def forget() -> None:
+    """Drops what this process remembers of users and models; it can be read again."""
+    _audiences.clear()
+    _published.cache_clear()
