@@ -21,7 +21,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from models import matmul, rows
-from models.features import APP_FEATURES, DENSE_FEATURES, USER_FEATURES, Day, Features, app_sizes, user_sizes
+from models.catalogue import APP_FEATURES, DENSE_FEATURES, USER_FEATURES, app_sizes, user_sizes
+from models.features import Day, Features
 from models.keyed import normals
 from models.settings import NetSettings
 from simulator.schema import Cardinalities

@@ -8,6 +8,7 @@ C candidates, R rows of the folded table, D dimensions of an embedding, H units 
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Mapping
 from typing import Any
 
@@ -17,8 +18,8 @@ from numba import njit
 from numpy.typing import NDArray
 
 from models import matmul
+from models.catalogue import APP_FEATURES, USER_FEATURES, Catalogue
 from models.deep import Blocks
-from models.features import APP_FEATURES, USER_FEATURES, Catalogue
 from simulator.schema import Requests
 
 Array = NDArray[Any]
@@ -30,6 +31,8 @@ SMALL_TILE = 128
 """Rows of the tiles of calls that would not fill a large one."""
 
 LANES = 8
+
+_LOCAL = threading.local()  # scratch, by shape
 
 
 @njit(cache=True, nogil=True)
@@ -173,6 +176,15 @@ class FoldedNet:
         self._out_bias = arrays["out_bias"][0]
         self._tile = max(SMALL_TILE, TILE // hidden[0] // SMALL_TILE * SMALL_TILE)
 
+    def _scratch(self, rows: int) -> tuple[list[torch.Tensor], list[Array]]:
+        """The layers' outputs for tiles of so many rows, one set per thread, and numpy views of them."""
+        shape = (rows, self._table.shape[1], *(w.shape[1] for w in self._layers))
+        store: dict[Any, tuple[list[torch.Tensor], list[Array]]] = _LOCAL.__dict__
+        if shape not in store:
+            tiles = [torch.empty(rows, width) for width in shape[1:]]
+            store[shape] = tiles, [tile.numpy() for tile in tiles]
+        return store[shape]
+
     def add(self, codes: Array, requests: Requests, out: Array) -> None:
         """Adds the part's log odds to `out` float32[B, C]; `codes` as of `features.user_codes`."""
         c, apps, flat = self.catalogue, requests.apps, out.reshape(-1)
@@ -188,9 +200,7 @@ class FoldedNet:
             users,
         )
         rows = self._tile if apps.size >= self._tile else -(-apps.size // SMALL_TILE) * SMALL_TILE
-        first = torch.empty(rows, users.shape[1])
-        tiles = [first, *(torch.empty(rows, w.shape[1]) for w in self._layers)]
-        views = [tile.numpy() for tile in tiles]
+        tiles, views = self._scratch(rows)
         bias = self._biases[-1] if self._biases else np.zeros_like(self._out)
         for at in range(0, apps.size, rows or 1):
             _fill_tile(

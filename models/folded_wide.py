@@ -12,9 +12,9 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-from models.features import APP_FEATURES, DENSE_FEATURES, USER_FEATURES, Catalogue
-from models.pairs import PackedPairs, place_of, spread
-from models.wide import Layout
+from models.catalogue import APP_FEATURES, DENSE_FEATURES, USER_FEATURES, Catalogue
+from models.pairs import PackedPairs, maybe, place_of, spread
+from models.wide_space import Layout
 from simulator.schema import Requests
 
 Array = NDArray[Any]
@@ -24,7 +24,7 @@ Array = NDArray[Any]
 def _add_crosses(pairs: Any, installed: Any, apps: Any, out: Any) -> None:
     """Adds the weights of the installed x app crosses to out [B, C]; a repeated installed app counts once."""
     B, C = apps.shape
-    hashes, sums = np.empty(C, np.int64), np.empty(C, np.float64)
+    hashes, sums, near = np.empty(C, np.int64), np.empty(C, np.float64), np.empty(C + 1, np.int64)
     for b in range(B):
         for c in range(C):
             hashes[c] = spread(apps[b, c])
@@ -40,7 +40,12 @@ def _add_crosses(pairs: Any, installed: Any, apps: Any, out: Any) -> None:
                 fresh = fresh and installed[b, k] != left
             if not fresh:
                 continue
+            n = 0
             for c in range(C):
+                near[n] = c
+                n += maybe(pairs, start, mask, hashes[c])
+            for k in range(n):
+                c = near[k]
                 place = place_of(pairs, start, mask, apps[b, c], hashes[c])
                 if place >= 0:
                     sums[c] += pairs.values[place]

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 Array = NDArray[Any]
 
 _SPREAD = np.uint32(0x9E3779B1)
-_SHIFT = np.uint32(12)
+_SHIFT = np.uint32(8)
 
 
 class PackedPairs(NamedTuple):
@@ -25,11 +25,14 @@ class PackedPairs(NamedTuple):
         starts: int64[A + 1].
         rights: int32[capacity], -1 in free slots.
         values: [capacity].
+        bits: uint32[capacity / 2], 16 bits for each slot; that of a right app's hash is set where it may be
+            present, so that most absent pairs cost one load and no branch.
     """
 
     starts: Array
     rights: Array
     values: Array
+    bits: Array
 
     @classmethod
     def of(cls, lefts: Array, rights: Array, values: Array, n_apps: int) -> Self:
@@ -41,8 +44,9 @@ class PackedPairs(NamedTuple):
         starts = np.concatenate([[0], np.cumsum(sizes)])
         slots = np.full(starts[-1], -1, np.int32)
         packed = np.zeros(starts[-1], values.dtype)
-        _fill(lefts, rights, values, starts, slots, packed)
-        return cls(starts, slots, packed)
+        bits = np.zeros(starts[-1] // 2, np.uint32)
+        _fill(lefts, rights, values, starts, slots, packed, bits)
+        return cls(starts, slots, packed, bits)
 
 
 @njit(cache=True, inline="always")
@@ -52,15 +56,24 @@ def spread(right: Any) -> Any:
 
 
 @njit(cache=True)
-def _fill(lefts: Any, rights: Any, values: Any, starts: Any, slots: Any, packed: Any) -> None:
+def _fill(lefts: Any, rights: Any, values: Any, starts: Any, slots: Any, packed: Any, bits: Any) -> None:
     for k in range(len(lefts)):
         start = starts[lefts[k]]
         mask = starts[lefts[k] + 1] - start - 1
+        bit = spread(rights[k]) & (16 * mask + 15)
+        bits[start // 2 + bit // 32] |= np.uint32(1) << np.uint32(bit % 32)
         place = spread(rights[k]) & mask
         while slots[start + place] >= 0:
             place = (place + 1) & mask
         slots[start + place] = rights[k]
         packed[start + place] = values[k]
+
+
+@njit(cache=True, inline="always")
+def maybe(pairs: Any, start: Any, mask: Any, hashed: Any) -> Any:
+    """1 where the right app of this hash may be in the table that begins at `start`, else 0."""
+    bit = hashed & (16 * mask + 15)
+    return (pairs.bits[(start >> 1) + (bit >> 5)] >> np.uint32(bit & 31)) & np.uint32(1)
 
 
 @njit(cache=True, inline="always")

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from pydantic import BaseModel
 
 from models import checkpoint
-from models.features import user_codes
+from models.catalogue import user_codes
 from models.keyed import fold, stream, unit
 from models.settings import PopularitySettings, RandomSettings
 from simulator.schema import AppTable, Cardinalities, Log, Requests

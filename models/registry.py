@@ -12,13 +12,16 @@ from pydantic import BaseModel
 
 from models import checkpoint
 from models.ensemble import Ensemble
+from models.fm import FM
 from models.reference import Popularity, Random
 from models.scorer import Published
 from models.training import Learned
 from models.wide_deep import Deep, Wide, WideDeep
 from simulator.schema import AppTable, Cardinalities, PublishedRanker, TrainableRanker
 
-kinds: dict[str, type[Any]] = {cls.kind: cls for cls in (Wide, Deep, WideDeep, Ensemble, Random, Popularity)}
+kinds: dict[str, type[Any]] = {
+    cls.kind: cls for cls in (Wide, Deep, WideDeep, Ensemble, FM, Random, Popularity)
+}
 """The kinds that ship, by name."""
 
 

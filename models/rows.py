@@ -73,7 +73,7 @@ def _adagrad(weights: Any, squares: Any, gradients: Any, index: Any, rate: Any, 
             g = gradients[r, h]
             square = squares[r, h] + g * g
             squares[r, h] = square
-            weights[r, h] -= rate * (g / (np.sqrt(square) + epsilon)) if g != zero else zero
+            weights[r, h] -= rate * (g / (np.sqrt(square) + epsilon))
             gradients[r, h] = zero
 
 

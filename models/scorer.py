@@ -16,8 +16,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models import checkpoint
-from models.features import Catalogue, user_codes
+from models.catalogue import Catalogue, user_codes
 from models.folded_deep import FoldedNet
+from models.folded_fm import FoldedFM
 from models.folded_wide import FoldedWide
 from models.settings import FeatureSettings
 from simulator.schema import AppTable, Cardinalities, Requests
@@ -72,6 +73,9 @@ class Published:
         if deep := self._under("deep"):
             self.parts["deep"] = FoldedNet(self.catalogue, deep)
             nonzero["deep"] = sum(int(np.count_nonzero(array)) for array in deep.values())
+        if fm := self._under("fm"):
+            self.parts["fm"] = FoldedFM(self.catalogue, fm)
+            nonzero["fm"] = sum(int(np.count_nonzero(array)) for array in fm.values())
         self.meta = {**meta, "nonzero": nonzero}
 
     def _under(self, part: str) -> dict[str, Array]:
