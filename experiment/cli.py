@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from experiment.command_group import FAILED, Commands
+from experiment.command_group import FAILED, Commands, there_is
 
 if TYPE_CHECKING:
     from experiment.progress import Display
@@ -215,8 +215,12 @@ def _print(report: Report, path: Path, *, as_json: bool) -> None:
         return
     from experiment.report_table import render
 
+    commands = [("dashboard", "storelift dashboard", "look closer")]
+    if all(c["true_lift"] is None for c in report.comparisons):
+        commands.insert(0, ("truth", f"storelift truth {path}", "the true gain: every user under every arm"))
     console = _console()
-    console.print(render(report.document, console.width, str(path)))
+    known = [(command, use) for name, command, use in commands if there_is(name)]
+    console.print(render(report.document, console.width, known))
 
 
 def _dump(document: Any) -> None:

@@ -59,6 +59,11 @@ LATER = (
 )
 
 
+def there_is(name: str) -> bool:
+    """Whether a command of `LATER` is there."""
+    return any(name in later.names and importlib.util.find_spec(later.module) for later in LATER)
+
+
 class Commands(typer.core.TyperGroup):
     """The commands of the application; those of `LATER` are only named until one is called."""
 

@@ -11,7 +11,6 @@ import os
 import socket
 import time
 from collections.abc import Iterator
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -100,26 +99,6 @@ def read_events(root: Path) -> Iterator[dict[str, Any]]:
             continue
         if isinstance(event, dict):
             yield event
-
-
-def clock(root: Path) -> dict[str, Any]:
-    """`run.clock` of a report: when the run started, when it ended, and the seconds of work on it."""
-    try:
-        status = _read(root)
-    except (OSError, TornError):
-        status = {}
-    now = time.time()
-    started = float(status.get("started_wall_s", now))
-    beat = float(status.get("heartbeat_wall_s", now))
-    return {
-        "started": _iso(started),
-        "finished": _iso(now),
-        "seconds": round(float(status.get("worked_s", 0.0)) + now - beat, 1),
-    }
-
-
-def _iso(wall_s: float) -> str:
-    return datetime.fromtimestamp(wall_s, UTC).isoformat(timespec="seconds")
 
 
 def _read(root: Path) -> dict[str, Any]:

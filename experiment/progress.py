@@ -69,18 +69,20 @@ class Progress:
     def served(self, result: Served) -> None:
         """A shard's visits of a day have been served and logged."""
         users = result.users
-        self.impressions[result.arm] += int(users.impressions.sum())
-        self.acquisitions[result.arm] += int(users.acquisitions.sum())
+        impressions, acquisitions = int(users.impressions.sum()), int(users.acquisitions.sum())
+        self.impressions[result.arm] += impressions
+        self.acquisitions[result.arm] += acquisitions
         self._served[result.shard.group, result.day] += 1
-        if self._served[result.shard.group, result.day] == self._shards[result.shard.group]:
-            self._journal.event(
-                "served",
-                arm=result.arm,
-                group=result.shard.group,
-                sim_day=result.day,
-                impressions=self.impressions[result.arm],
-                acquisitions=self.acquisitions[result.arm],
-            )
+        self._journal.event(
+            "served",
+            arm=result.arm,
+            group=result.shard.group,
+            shard=result.shard.number,
+            sim_day=result.day,
+            impressions=impressions,
+            acquisitions=acquisitions,
+            seconds=round(result.seconds, 3),
+        )
         self._tell("serving", result.day)
 
     def learned(self, result: Learned) -> None:

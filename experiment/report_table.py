@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from rich import box
@@ -13,19 +13,27 @@ from rich.text import Text
 from experiment.report_text import PAPER, against_control, health, level, power_note, significant
 from experiment.words import arm_name, big, interval, number, p_value, percent
 
-WIDE = 110
+WIDE = 124
 """Columns of a terminal from which on everything is shown."""
 
+SIGNS = {"good": ("✓", "green"), "note": ("!", "yellow"), "alarm": ("✗", "bold red")}
 
-def render(report: Mapping[str, Any], width: int, folder: str | None = None) -> RenderableType:
-    """The whole answer for a terminal of `width` columns; `folder` names the run in the next commands."""
-    parts: list[RenderableType] = [Text(), _title(report), table(report, width)]
-    parts += [Text.assemble(("Verdict  ", "bold"), report["verdict"]), _health(report)]
+
+def render(
+    report: Mapping[str, Any], width: int, next_commands: Sequence[tuple[str, str]] = ()
+) -> RenderableType:
+    """The whole answer for a terminal of `width` columns, then what to do next: commands and their use."""
+    notes = Table.grid(padding=(0, 2))
+    notes.add_column(style="bold", no_wrap=True)
+    notes.add_column()
+    notes.add_row("Verdict", report["verdict"])
+    notes.add_row("Health", _health(report))
     note = power_note(report)
-    parts += [Text.assemble(("Power    ", "bold"), note)] if note else []
-    if folder is not None:
-        parts.append(_next(report, folder))
-    return Group(*parts)
+    if note:
+        notes.add_row("Power", note)
+    if next_commands:
+        notes.add_row("Next", _next(next_commands))
+    return Group(Text(), _title(report), Text(), table(report, width), Text(), notes)
 
 
 def table(report: Mapping[str, Any], width: int) -> Table:
@@ -33,10 +41,10 @@ def table(report: Mapping[str, Any], width: int) -> Table:
     run = report["run"]
     everything = width >= WIDE
     truth = any(c["true_lift"] is not None for c in report["comparisons"])
-    shown = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False, padding=(0, 1))
+    shown = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False, padding=(0, 1, 0, 0))
     shown.add_column("", no_wrap=True)
     if everything:
-        for head in ("users", "impressions", "rate"):
+        for head in ("users", "impres-\nsions", "rate"):
             shown.add_column(head, justify="right", no_wrap=True)
     shown.add_column("offline\nAUC", justify="right", no_wrap=True)
     shown.add_column("online\ngain", justify="right", no_wrap=True)
@@ -92,26 +100,21 @@ def _title(report: Mapping[str, Any]) -> Text:
         f", seed {run['seed']}: {run['days_run']} days, {len(report['arms'])} arms of "
         f"{first['assigned']:,} users, {run['apps']:,} apps"
     )
-    return Text.assemble((str(run["preset"]), "bold"), (words, "dim"), "\n")
+    return Text.assemble((str(run["preset"]), "bold"), (words, "dim"))
 
 
 def _health(report: Mapping[str, Any]) -> Text:
-    text = Text.assemble(("Health   ", "bold"))
-    for index, (good, words) in enumerate(health(report)):
-        text.append(" · " if index else "")
-        text.append("✓ " if good else "✗ ", "green" if good else "bold red")
-        text.append(words, "" if good else "bold red")
+    text = Text()
+    for index, (state, words) in enumerate(health(report)):
+        sign, style = SIGNS[state]
+        text.append("\n" if index else "")
+        text.append(f"{sign} ", style)
+        text.append(words, style if state == "alarm" else "")
     return text
 
 
-def _next(report: Mapping[str, Any], folder: str) -> Text:
-    commands = [("storelift dashboard", "look closer")]
-    if all(c["true_lift"] is None for c in report["comparisons"]):
-        commands.insert(0, (f"storelift truth {folder}", "every user under every arm: the true gain"))
-    text = Text("\nNext\n", style="bold")
-    width = max(len(command) for command, _ in commands)
-    for command, meaning in commands:
-        text.append(f"  {command:<{width}}", "cyan")
-        text.append(f"  {meaning}\n", "dim not bold")
-    text.rstrip()
-    return text
+def _next(commands: Sequence[tuple[str, str]]) -> Table:
+    grid = Table.grid(padding=(0, 2))
+    for command, use in commands:
+        grid.add_row(Text(command, "cyan"), Text(use, "dim"))
+    return grid

@@ -10,8 +10,6 @@ from experiment.words import arm_name, interval, number, p_value, percent
 
 Document = Mapping[str, Any]
 
-TRUSTED_P = 0.001
-
 
 @dataclass(frozen=True, slots=True)
 class Published:
@@ -49,24 +47,21 @@ def verdict(report: Document) -> str:
     known = [c for c in compared if c["status"] == "ok"]
     undefined = [c for c in compared if c["status"] != "ok"]
     control = arm_name(run["control"])
-    parts = []
-    if run["stopped"]:
-        parts.append(f"Stopped after day {run['days_run']} of {run['days']}: {run['stopped']}.")
     better = sorted((c for c in known if significant(c, run) and c["lift"] > 0), key=lambda c: -c["lift"])
     worse = [c for c in known if significant(c, run) and c["lift"] < 0]
     open_ = [c for c in known if not significant(c, run)]
+    parts = []
+    if run["stopped"]:
+        parts.append(f"Stopped early: {run['stopped']}.")
     if run["identical_models"]:
         parts.append(_aa(better + worse, control, run))
-    elif better:
-        parts.append(
-            f"{arm_name(better[0]['arm'])} acquires more than {control}: {_evidence(better[0], run)}."
-        )
-        parts += [f"{arm_name(c['arm'])} does too: {_evidence(c, run)}." for c in better[1:]]
-    elif known:
-        parts.append(f"No arm is shown to acquire more than {control}.")
-    if not run["identical_models"]:
-        parts += [f"{arm_name(c['arm'])} acquires less: {_evidence(c, run)}." for c in worse]
-        parts += [f"{arm_name(c['arm'])}: no difference shown, {_evidence(c, run)}." for c in open_]
+    else:
+        parts += [f"{arm_name(c['arm'])} acquires more than {control}: {_evidence(c, run)}." for c in better]
+        parts += [f"{arm_name(c['arm'])} acquires less than {control}: {_evidence(c, run)}." for c in worse]
+        if open_:
+            shown = " and ".join(_short(c, run) for c in open_)
+            rest = f"for {shown}" if better or worse else f"from {control}: {shown}"
+            parts.append(f"No difference is shown {rest}.")
     parts += [
         f"{arm_name(c['arm'])} cannot be compared with {control}: {STATUS_WORDS[c['status']]}."
         for c in undefined
@@ -90,20 +85,24 @@ def level(run: Mapping[str, Any]) -> str:
     return f"{100 * (1 - run['alpha']):g}%"
 
 
-def health(report: Document) -> list[tuple[bool, str]]:
-    """What to look at before the lifts: (good, words) of each check."""
+def health(report: Document) -> list[tuple[str, str]]:
+    """What to look at before the lifts: (`good`, `note` or `alarm`; words) of each check."""
     found = report["health"]
-    ratio, before, gate = found["srm"], found["pre_period"], report["gate"]
-    refused = found["gate_refusals"]
-    ratio_words = "users do not match the shares" if ratio["alarm"] else "users match the shares"
-    before_words = (
-        "arms differed before the experiment" if before["alarm"] else "arms alike before the experiment"
-    )
+    ratio, before, refused = found["srm"], found["pre_period"], found["gate_refusals"]
+    ratio_p, before_p = _is(p_value(ratio["p_value"])), _is(p_value(before["p_value"]))
     return [
-        (not ratio["alarm"], f"{ratio_words} (p {_is(p_value(ratio['p_value']))})"),
-        (not before["alarm"], f"{before_words} (p {_is(p_value(before['p_value']))})"),
-        (refused == 0, f"gate refused {refused} of {len(gate)} models"),
+        _check(
+            ratio, f"users match the shares (p {ratio_p})", f"users do not match the shares (p {ratio_p})"
+        ),
+        _check(
+            before, f"arms alike before day 1 (p {before_p})", f"arms differed before day 1 (p {before_p})"
+        ),
+        ("note" if refused else "good", f"gate refused {refused} of {len(report['gate'])} models"),
     ]
+
+
+def _check(found: Mapping[str, Any], good: str, alarm: str) -> tuple[str, str]:
+    return ("alarm", alarm) if found["alarm"] else ("good", good)
 
 
 def power_note(report: Document) -> str | None:
@@ -117,7 +116,7 @@ def power_note(report: Document) -> str | None:
     adjusted = (one["cuped"] or {}).get("detectable_lift")
     if adjusted is not None:
         note += f" ({_size(adjusted)} with CUPED)"
-    users = (one["method"]["n_control"] + one["method"]["n_treatment"]) / 2
+    users = sum(report["arms"][name]["assigned"] for name in (one["arm"], one["control"])) / 2
     paper = PAPER["wide_deep"].gain
     needed = _round(users * (found / paper) ** 2)
     return f"{note}; the paper's {percent(paper)} takes about {needed:,} users per arm."
@@ -142,7 +141,7 @@ def markdown(report: Document) -> str:
     lines += [f"{_pair(c)}: {_evidence(c, run)}." for c in further if c["status"] == "ok"]
     lines += [
         "",
-        *(f"- {'' if good else '**'}{words}{'' if good else '**'}" for good, words in health(report)),
+        *(f"- **{words}**" if state == "alarm" else f"- {words}" for state, words in health(report)),
     ]
     note = power_note(report)
     lines += [f"- {note}"] if note else []
@@ -245,6 +244,11 @@ def _evidence(c: Mapping[str, Any], run: Mapping[str, Any]) -> str:
         return f"{percent(c['lift'])} ({words}, p {_is(p_value(c['always_valid_p']))})"
     words = f"{level(run)} interval {interval(c['ci'])}"
     return f"{percent(c['lift'])} ({words}, p {_is(p_value(c['p_adjusted']))} after Holm)"
+
+
+def _short(c: Mapping[str, Any], run: Mapping[str, Any]) -> str:
+    p = c["always_valid_p"] if run["stopped"] else c["p_adjusted"]
+    return f"{arm_name(c['arm'])} ({percent(c['lift'])}, p {_is(p_value(p))})"
 
 
 def _aa(differing: list[dict[str, Any]], control: str, run: Mapping[str, Any]) -> str:
