@@ -69,10 +69,9 @@ def checked(name: str, values: Array, low: int, high: int, shape: tuple[int, ...
     Raises:
         ValueError: if they are not.
     """
-    if values.ndim != len(shape) or values.shape[0] != shape[0]:
-        raise ValueError(
-            f"{name}: got shape {values.shape}, {shape[0]} rows in {len(shape)} dimensions are allowed"
-        )
+    if values.ndim != len(shape) or any(n not in (m, -1) for m, n in zip(values.shape, shape, strict=True)):
+        allowed = ", ".join("any" if n < 0 else str(n) for n in shape)
+        raise ValueError(f"{name}: got shape {values.shape}, ({allowed}) is allowed")
     if values.size:
         least, most = values.min(), values.max()
         if least < low or most > high:

@@ -92,6 +92,12 @@ class Features:
         self.dense = np.zeros((A, len(DENSE_FEATURES)), np.float32)
         self.last_day: int | None = None
 
+    def check(self, log: Log) -> None:
+        """Raises ValueError if a value of `log` is outside of its range, or shapes do not match."""
+        user_codes(log.requests, self.cardinalities, len(self.apps))
+        for name, values, high in (("labels", log.labels, 1), ("positions", log.positions, 127)):
+            checked(name, values, 0, high, log.requests.apps.shape)
+
     def day(self, log: Log) -> Day:
         """A log of one day as features, with the vocabularies and the history as they stand.
 

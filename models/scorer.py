@@ -88,6 +88,7 @@ class Published:
             ValueError: if an attribute or an app is outside of its range.
         """
         codes = user_codes(requests, self.catalogue.cardinalities, len(self.catalogue.codes))
+        requests = _plain(requests)
         out = np.zeros(requests.apps.shape, np.float32)
         if out.size:
             for part in self.parts.values():
@@ -106,7 +107,7 @@ class Published:
             row: of the request.
             column: of the app among its candidates.
         """
-        one = requests.take(slice(row, row + 1))
+        one = _plain(requests.take(slice(row, row + 1)))
         codes = user_codes(one, self.catalogue.cardinalities, len(self.catalogue.codes))
         shares: dict[str, float] = {}
         for name, part in self.parts.items():
@@ -132,6 +133,14 @@ class Published:
         """
         arrays, meta = checkpoint.read(folder, None, "published")
         return cls(apps, meta.pop("kind"), meta, arrays)
+
+
+def _plain(requests: Requests) -> Requests:
+    """The same requests with what compiled loops read in the one layout they are compiled for."""
+    columns = {
+        n: np.ascontiguousarray(getattr(requests, n), np.int32) for n in ("sim_day", "installed", "apps")
+    }
+    return dataclasses.replace(requests, **columns)
 
 
 def part_arrays(parts: Mapping[str, Mapping[str, Array]]) -> dict[str, Array]:

@@ -120,14 +120,15 @@ class Learned(ABC):
         requests in an order keyed by `key`, day and request, then the day joins the app history.
 
         Raises:
-            ValueError: if a value of `data` is outside of its range.
+            ValueError: if a value of `data` is outside of its range; nothing is learned then.
         """
+        self.features.check(data)
+        self._published = None
         if not self._training.warm_start:
             self.parts = self.build()
         for sim_day in days_in(data.requests):
             log = data.take(data.requests.sim_day == sim_day)
             self._fit_day(log, key, sim_day)
-        self._published = None
 
     def _fit_day(self, log: Log, key: int, sim_day: int) -> None:
         log = log.take(order(key, f"order.{sim_day}", log.requests.request_id))

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from types import SimpleNamespace
 
 import numpy as np
+import pytest
 
 from simulator.schema import AppTable, Cardinalities, Log, Requests
 
@@ -113,3 +115,9 @@ def auc(scores, labels):
     positive = labels.ravel() > 0
     n = positive.sum()
     return (ranks[positive].sum() - n * (n + 1) / 2) / (n * (order.size - n))
+
+
+@pytest.fixture(scope="session")
+def lab():
+    """The store's maker, its cardinalities and a global AUC, for tests of rankers."""
+    return SimpleNamespace(store=store, auc=auc, cardinalities=CARDINALITIES)
