@@ -108,11 +108,11 @@ class WideDeepClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         ftrl_beta: float = 1.0,
         l1: float = 1.0,
         l2: float = 0.0,
-        learning_rate: float = 0.02,
+        learning_rate: float = 0.005,
         initial_accumulator: float = 0.1,
         precision: str = "fp32",
         epochs: int = 10,
-        batch_size: int = 512,
+        batch_size: int = 256,
         early_stopping: bool = False,
         validation_share: float = 0.1,
         patience: int = 2,
@@ -199,7 +199,8 @@ class WideDeepClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
 
     def predict(self, frame: Any) -> Array:
         """The more probable label of each row, [N]."""
-        labels: Array = self.classes_[(self.decision_function(frame) > 0).astype(int)]
+        positive = self.decision_function(frame) > 0
+        labels: Array = self.classes_[positive.astype(int)]
         return labels
 
     def explain(self, frame: Any) -> list[Explanation]:

@@ -46,7 +46,7 @@ class Rows:
 
     def take(self, rows: Array) -> Rows:
         """The rows at `rows`, in that order."""
-        return Rows(None if self.inputs is None else self.inputs.take(rows), self.wide[rows])
+        return Rows(None if self.inputs is None else self.inputs.take(rows), self.wide.take(rows, axis=0))
 
 
 @dataclass(frozen=True, slots=True)

@@ -26,6 +26,9 @@ Array = NDArray[Any]
 
 _Slots = tuple[Tensor, Tensor]
 
+EMBEDDING_SCALE = 0.05
+"""Standard deviation of the initial embeddings."""
+
 FOLDED_VALUES = 512
 """A column of at most this many ids is folded."""
 
@@ -56,8 +59,8 @@ class Inputs:
 
     def take(self, rows: Array) -> Inputs:
         """The rows at `rows`, in that order."""
-        parts = (self.folded[rows], self.gathered[rows], self.dense[rows])
-        return Inputs(*parts, self.folded_starts, self.gathered_starts)
+        folded, gathered, dense = (x.take(rows, axis=0) for x in (self.folded, self.gathered, self.dense))
+        return Inputs(folded, gathered, dense, self.folded_starts, self.gathered_starts)
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,7 +111,7 @@ class TableNet:
         self._width = len(self.gathered) * D
         inputs = len(sizes) * D + dense
         shapes = {
-            "embedding": ((self._bounds[-1], D), 0.05),
+            "embedding": ((self._bounds[-1], D), EMBEDDING_SCALE),
             "fold": ((len(self.folded), D, H1), math.sqrt(2 / max(inputs, 1))),
             "layer1": ((H1, self._width + dense), math.sqrt(2 / max(inputs, 1))),
             "bias1": ((H1,), 0.0),
@@ -119,7 +122,7 @@ class TableNet:
         shapes["out"] = ((settings.hidden[-1],), math.sqrt(1 / settings.hidden[-1]))
         self._shapes = {name: shape for name, (shape, _) in shapes.items()}
         flat = [scale * rng.standard_normal(shape, np.float32).ravel() for shape, scale in shapes.values()]
-        table = np.float32(0.05) * rng.standard_normal((self._offsets[-1], D), np.float32)
+        table = np.float32(EMBEDDING_SCALE) * rng.standard_normal((self._offsets[-1], D), np.float32)
         table[self._offsets[:-1]] = 0
         flat[0].reshape(-1, D)[self._bounds[:-1]] = 0
         self._flat = self._tensor(np.concatenate(flat).astype(np.float32))

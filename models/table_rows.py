@@ -16,7 +16,7 @@ import torch
 from numba import njit
 from torch import Tensor
 
-from models.ftrl import update
+from models.ftrl import update_at
 
 EPSILON = 1e-10
 """Added to the root of AdaGrad's accumulator, as in torch.optim.Adagrad."""
@@ -45,7 +45,7 @@ def step_padded(
     for b in range(len(ids)):
         for k in range(ids.shape[1]):
             if ids[b, k] > 0:
-                update(table[ids[b, k]], alpha, beta, l1, l2)
+                update_at(table, ids[b, k], alpha, beta, l1, l2)
 
 
 @njit(cache=True)
