@@ -12,7 +12,7 @@ Document = dict[str, Any]
 
 
 def print_analysis(document: Document, console: Console) -> None:
-    """Prints the document of `analyze_document.analyze`: arms, verdicts, health, secondary metrics, segments."""
+    """Prints the document of `analyze_document.analyze`: arms, verdicts, health, secondary, segments."""
     console.print(_arms(document))
     console.print(_comparisons(document))
     _health(document, console)
