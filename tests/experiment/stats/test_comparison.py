@@ -1,0 +1,164 @@
+"""One comparison, a family, and looks over days: every number of the contract, and None with a status."""
+
+import dataclasses
+import json
+
+import numpy as np
+import pytest
+
+from experiment.stats.comparison import analyse, compare, false_discovery, plan
+from experiment.stats.cuped import adjust
+from experiment.stats.moments import Moments, stack
+from experiment.stats.multiplicity import holm
+from experiment.stats.ratio import contrast, rates
+from experiment.stats.sequential import one_look
+
+
+def arm(rng, n=800, lift=1.0, pre=True):
+    own = rng.beta(0.3, 4.7, n)
+    y, py = rng.poisson(20, n), rng.poisson(20, n)
+    columns = [rng.binomial(y, np.minimum(own * lift, 1)), y, rng.binomial(py, own), py]
+    return Moments.from_users(*columns[: 4 if pre else 2])
+
+
+def test_a_comparison_holds_what_the_formulas_give():
+    rng = np.random.default_rng(1)
+    a, b = arm(rng), arm(rng, 700, 1.2)
+    found, plain, adjusted = compare(a, b), contrast(a, b), adjust(a, b)
+    assert found.status == "ok"
+    assert found.difference == float(plain.difference)
+    assert found.difference_se == float(plain.se)
+    assert found.p_value == float(plain.p_value)
+    assert found.lift_ci == tuple(plain.lift_ci)
+    assert found.lift_fieller_ci == tuple(plain.fieller_ci)
+    assert found.cuped.lift == float(adjusted.lift)
+    assert found.cuped.variance_ratio == pytest.approx((found.cuped.difference_se / found.difference_se) ** 2)
+    always = one_look(plain.difference, plain.variance, 1500, 1500)
+    assert found.always_valid_p == pytest.approx(float(always.p_value))
+    assert found.always_valid_ci == pytest.approx(tuple(always.ci))
+    of_log = one_look(plain.log_lift, plain.log_variance, 1500, 1500)
+    assert found.always_valid_lift_ci == pytest.approx(tuple(np.expm1(of_log.ci)))
+    assert (found.method.n_control, found.method.n_treatment, found.method.planned_users) == (800, 700, 1500)
+    assert found.method.q == pytest.approx(1.959964)
+
+
+def test_planned_users_move_the_always_valid_figures_alone():
+    rng = np.random.default_rng(2)
+    a, b = arm(rng), arm(rng, lift=1.3)
+    seen, far = compare(a, b), compare(a, b, planned_users=20000)
+    assert far.always_valid_ci[1] - far.always_valid_ci[0] > seen.always_valid_ci[1] - seen.always_valid_ci[0]
+    assert far.lift_ci == seen.lift_ci
+    plain = contrast(a, b)
+    assert far.always_valid_p == pytest.approx(
+        float(one_look(plain.difference, plain.variance, 1600, 20000).p_value)
+    )
+
+
+def test_the_family_is_corrected_as_a_family():
+    rng = np.random.default_rng(3)
+    arms = {"c": arm(rng), "a": arm(rng, lift=1.15), "b": arm(rng, lift=1.1), "none": Moments.empty(pre=True)}
+    found = analyse(arms, "c")
+    p = [c.p_value for c in found.comparisons]
+    assert [c.arm for c in found.comparisons] == ["a", "b", "none"]
+    assert p[2] is None
+    assert found.comparisons[2].p_holm is None
+    assert [c.p_holm for c in found.comparisons[:2]] == pytest.approx(list(holm(p[:2])))
+    assert found.comparisons[2].status == "no_users"
+    assert (found.arms["none"].users, found.arms["none"].rate) == (0, None)
+    assert false_discovery(found.comparisons)[2] is None
+
+
+def test_pairs_may_be_named():
+    rng = np.random.default_rng(4)
+    arms = {name: arm(rng) for name in ("wide", "deep", "wide_deep")}
+    pairs = [("deep", "wide"), ("wide_deep", "wide"), ("wide_deep", "deep")]
+    found = analyse(arms, "wide", pairs=pairs)
+    assert [(c.arm, c.control) for c in found.comparisons] == pairs
+
+
+def looks(rng, days=7, n=400, lift=1.0):
+    own = rng.beta(0.3, 4.7, n)
+    totals = np.zeros((2, n))
+    cells = []
+    for _ in range(days):
+        y = rng.poisson(4, n)
+        totals += np.stack([rng.binomial(y, np.minimum(own * lift, 1)), y])
+        cells.append(Moments.from_users(*totals))
+    return stack(cells)
+
+
+def test_days_run_and_the_comparison_shows_the_last():
+    rng = np.random.default_rng(5)
+    arms = {"c": looks(rng), "t": looks(rng, lift=1.5)}
+    found = analyse(arms, "c", days=list(range(1, 8)))
+    comparison = found.comparisons[0]
+    assert [look.day for look in found.days] == list(range(1, 8))
+    assert found.days[-1].always_valid_p == comparison.always_valid_p
+    assert found.days[-1].always_valid_ci == comparison.always_valid_ci
+    assert found.days[-1].difference == comparison.difference
+    p = [look.always_valid_p for look in found.days]
+    assert p == sorted(p, reverse=True)
+    last = compare(arms["c"][-1], arms["t"][-1])
+    assert comparison.p_value == last.p_value
+    assert comparison.always_valid_p <= last.always_valid_p
+
+
+def test_a_plan_fixes_the_boundary_before_the_looks():
+    rng = np.random.default_rng(6)
+    c, t = looks(rng), looks(rng)
+    rate = rates(c[-1])
+    fixed = plan(float(rate.rate), float(rate.v), 800)
+    early = compare(c[:3], t[:3], planned=fixed)
+    late = analyse({"c": c, "t": t}, "c", days=list(range(7)), planned=fixed)
+    assert late.days[2].always_valid_p == early.always_valid_p
+    assert early.method.planned_users is None
+
+
+def test_a_zero_treatment_keeps_its_p_and_has_no_interval_of_the_lift():
+    rng = np.random.default_rng(7)
+    found = compare(arm(rng), Moments.from_users([0] * 50, [20] * 50, [1] * 50, [20] * 50))
+    assert found.status == "zero_treatment"
+    assert found.lift == -1
+    assert found.p_value < 0.05
+    assert found.always_valid_ci is not None
+    for value in (
+        found.lift_ci,
+        found.lift_fieller_ci,
+        found.always_valid_lift_ci,
+        found.cuped.lift_ci,
+        found.bayes,
+    ):
+        assert value is None
+
+
+def test_everything_undefined_is_none_never_nan():
+    nobody, one = Moments.empty(pre=True), Moments.from_users([1], [3], [0], [2])
+    for a, b in [(nobody, nobody), (one, one), (nobody, one), (one, Moments.from_users([0], [0], [0], [0]))]:
+        json.dumps(dataclasses.asdict(compare(a, b)), allow_nan=False)
+        assert compare(a, b).p_value is None
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"alpha": 1.5}, "alpha: got 1.5, numbers above 0 and below 1 are allowed"),
+        ({"planned_users": 0}, "planned_users: got 0, finite numbers above 0 are allowed"),
+    ],
+)
+def test_bad_settings_are_named(settings, message):
+    cell = arm(np.random.default_rng(8), 10)
+    with pytest.raises(ValueError) as error:  # noqa: PT011 - the whole message is compared
+        compare(cell, cell, **settings)
+    assert str(error.value) == message
+
+
+def test_unknown_arms_and_looks_that_do_not_fit_are_named():
+    cell = arm(np.random.default_rng(9), 10)
+    with pytest.raises(ValueError, match=r"^arm: got 'x', one of a, b is allowed$"):
+        analyse({"a": cell, "b": cell}, "x")
+    with pytest.raises(ValueError, match=r"^days: got 2 for looks of shape \(\), one per look is allowed$"):
+        analyse({"a": cell, "b": cell}, "a", days=[1, 2])
+    with pytest.raises(
+        ValueError, match=r"^shapes: got \(\) and \(1,\), one cell or equal looks are allowed$"
+    ):
+        compare(cell, stack([cell]))
