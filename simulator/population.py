@@ -56,6 +56,7 @@ class Population:
     propensity_tables: tuple[Array, Array, Array]
     taste_tables: tuple[Array, ...]
     taste_steepness: float
+    taste_interaction: float
     taste_share: float
     taste_centre: Array
     taste_scale: Array
@@ -86,6 +87,7 @@ class Population:
             root(self.seed, Stream.TASTE),
             self.taste_tables,
             self.taste_steepness,
+            self.taste_interaction,
             self.taste_share,
             self.taste_centre,
             self.taste_scale,
@@ -119,9 +121,15 @@ class Population:
 
 
 def build_population(
-    settings: UserSettings, seed: int, *, dimension: int, steepness: float, attribute_share: float
+    settings: UserSettings,
+    seed: int,
+    *,
+    dimension: int,
+    steepness: float,
+    interaction: float,
+    attribute_share: float,
 ) -> Population:
-    """The population of a seed; `dimension` is k, the other two shape the user vectors."""
+    """The population of a seed; `dimension` is k, the others shape the user vectors."""
     countries = np.arange(settings.countries)
     weights = 1.0 / (countries + 2.0)
     weights /= weights.sum()
@@ -132,7 +140,7 @@ def build_population(
     tables = tuple(
         scale
         / total
-        * normal(seed, Stream.ATTRIBUTE_VECTORS, which, np.arange(size)[:, None], np.arange(dimension))
+        * normal(seed, Stream.ATTRIBUTE_VECTORS, which, np.arange(size)[:, None], np.arange(2 * dimension))
         for which, (size, scale) in enumerate(zip(sizes, scales, strict=True))
     )
     propensity = tuple(
@@ -141,12 +149,12 @@ def build_population(
     )
     draft = Population(
         settings, seed, weights, language, (propensity[0], propensity[1], propensity[2]), tables, steepness,
-        1.0, np.zeros(dimension), np.ones(dimension),
+        interaction, 1.0, np.zeros(dimension), np.ones(dimension),
     )  # fmt: skip
     sample = draft.profiles(sample_users(settings, seed)).taste
     return Population(
         settings, seed, weights, language, (propensity[0], propensity[1], propensity[2]), tables, steepness,
-        attribute_share, sample.mean(axis=0), np.maximum(sample.std(axis=0), 1e-9),
+        interaction, attribute_share, sample.mean(axis=0), np.maximum(sample.std(axis=0), 1e-9),
     )  # fmt: skip
 
 
@@ -184,7 +192,15 @@ def _public(
 
 @njit(cache=True)
 def _taste(
-    users: Any, public: Any, key: Any, tables: Any, steepness: Any, share: Any, centre: Any, scale: Any
+    users: Any,
+    public: Any,
+    key: Any,
+    tables: Any,
+    steepness: Any,
+    interaction: Any,
+    share: Any,
+    centre: Any,
+    scale: Any,
 ) -> Any:
     n, k = len(users), len(centre)
     country, language, age, gender, device = tables
@@ -193,18 +209,27 @@ def _taste(
     for row in range(n):
         state = fold(key, users[row])
         for d in range(k):
-            total = (
-                country[public[row, 0], d]
-                + language[public[row, 1], d]
-                + age[public[row, 2], d]
-                + gender[public[row, 3], d]
-                + device[public[row, 4], d]
-            )
-            shared = (np.tanh(steepness * total) - centre[d]) / scale[d]
+            first = _attribute_sum(country, language, age, gender, device, public[row], d)
+            second = _attribute_sum(country, language, age, gender, device, public[row], k + d)
+            factor = 1.0 - interaction + interaction * np.tanh(steepness * second)
+            shared = (np.tanh(steepness * first) * factor - centre[d]) / scale[d]
             taste[row, d] = ours * shared
             if own > 0.0:
                 taste[row, d] += own * gauss(fold(state, d))
     return taste
+
+
+@njit(cache=True, inline="always")
+def _attribute_sum(
+    country: Any, language: Any, age: Any, gender: Any, device: Any, values: Any, column: Any
+) -> Any:
+    return (
+        country[values[0], column]
+        + language[values[1], column]
+        + age[values[2], column]
+        + gender[values[3], column]
+        + device[values[4], column]
+    )
 
 
 @njit(cache=True)

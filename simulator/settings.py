@@ -48,6 +48,9 @@ class WorldSettings(Settings):
     """Share of the variance of user and app vectors that their attributes explain."""
     taste_steepness: Annotated[float, Field(gt=0.0, le=10.0)] = 1.7
     """Gain inside the tanh; steeper makes taste an interaction of more attributes."""
+    taste_interaction: Share = 0.0
+    """How far a user's taste is a product of two such sums: 0 is one sum, 1 the product, which has no
+    additive part; crosses of one user attribute with an app cannot hold it."""
     quality_sd: Deviation = 0.9
     quality_attribute_share: Share = 0.7
     propensity_sd: Deviation = 1.0

@@ -53,6 +53,7 @@ class World:
             self.seed,
             dimension=self.settings.taste_dimension,
             steepness=self.settings.taste_steepness,
+            interaction=self.settings.taste_interaction,
             attribute_share=self.settings.taste_attribute_share,
         )
 
