@@ -39,9 +39,9 @@ class Holder:
 def holder(path: Path) -> Holder | None:
     """Who holds the lock at `path` now; None when nobody does, or only a process that is gone."""
     try:
-        found = Holder(**json.loads(path.read_bytes()))
+        found = _read(path)
         age = time.time() - path.stat().st_mtime
-    except (OSError, ValueError, TypeError):
+    except (OSError, ValueError, TypeError, KeyError):
         return None
     if found.host != socket.gethostname():
         return found if age < STRANGER_SECONDS else None
@@ -62,8 +62,8 @@ def locked(path: Path) -> Iterator[None]:
     try:
         yield
     finally:
-        with contextlib.suppress(OSError, ValueError, TypeError):
-            if Holder(**json.loads(path.read_bytes())) == Holder.me():
+        with contextlib.suppress(OSError, ValueError, TypeError, KeyError):
+            if _read(path) == Holder.me():
                 path.unlink()
 
 
@@ -92,6 +92,12 @@ def _take(path: Path) -> None:
             return
         finally:
             os.close(descriptor)
+
+
+def _read(path: Path) -> Holder:
+    """Who the lock file names. Raises OSError, ValueError, TypeError or KeyError if it names nobody."""
+    fields = json.loads(path.read_bytes())
+    return Holder(int(fields["pid"]), str(fields["host"]), int(fields["began"]))
 
 
 def _is_still(path: Path, descriptor: int) -> bool:

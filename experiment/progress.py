@@ -63,6 +63,8 @@ class Progress:
         finished = folder.manifest.finished_day
         self._resumed = 0 if finished is None else finished - self.days[0] + 1
         self._before = int(journal.status["impressions"])
+        units = [self._shards.total() + len(plan.learners(config, day)) for day in self.days]
+        self._whole, self._done_before, self._done = sum(units), sum(units[: self._resumed]), 0
         journal.event("resumed" if self._resumed else "started", sim_day=finished, arms=list(config.arms))
         self._tell("starting", self.sim_day, now=True)
 
@@ -73,6 +75,7 @@ class Progress:
         self.impressions[result.arm] += impressions
         self.acquisitions[result.arm] += acquisitions
         self._served[result.shard.group, result.day] += 1
+        self._done += 1
         self._journal.event(
             "served",
             arm=result.arm,
@@ -88,6 +91,7 @@ class Progress:
     def learned(self, result: Learned) -> None:
         """A learner has trained on a day, and its model has been through the gate."""
         verdict = result.verdict
+        self._done += 1
         self._journal.event(
             "learned",
             arms=list(result.learner.arms),
@@ -115,15 +119,13 @@ class Progress:
 
     @property
     def share(self) -> float:
-        """Share of the run's work that is done, 0 to 1, the nights counted as part of their days."""
-        total = len(self.days) * self._shards.total()
-        return (self._resumed * self._shards.total() + self._served.total()) / max(total, 1)
+        """Share of the run's work that is done, 0 to 1: shards served and nights learned."""
+        return (self._done_before + self._done) / self._whole
 
     @property
     def seconds_left(self) -> float | None:
         """Of the whole run, at the pace of this session; None before there is one."""
-        done = self._served.total() / max(len(self.days) * self._shards.total(), 1)
-        return (1.0 - self.share) * self.seconds / done if done else None
+        return (1.0 - self.share) * self._whole / self._done * self.seconds if self._done else None
 
     def group_share(self, group: str) -> float:
         """Share of the experiment's days that the group has been served, 0 to 1."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import json
 import sys
 from collections.abc import Iterable
@@ -55,7 +54,7 @@ def complete(kind: str, given: dict[str, Any], table: str, problems: list[str]) 
         try:
             model = getattr(own_ranker(kind), "Settings", None)
         except BadInput as error:
-            problems.append(f"{table}kind: {error}")
+            problems.append(f"{table}{error}")
             return given
         if not (isinstance(model, type) and issubclass(model, BaseModel)):
             return given
@@ -67,14 +66,19 @@ def complete(kind: str, given: dict[str, Any], table: str, problems: list[str]) 
 
 
 def own_ranker(path: str) -> type[Any]:
-    """The class that `module:Class` names, the working directory included in the search. Raises BadInput."""
-    module, _, name = path.partition(":")
+    """The class that `module:Class` names, the working directory included in the search.
+
+    Raises:
+        BadInput: `kind: got …`; there is no such class, or its module fails.
+    """
+    from models.registry import ranker_class  # with torch, which the user's module is likely to need too
+
     if "" not in sys.path and str(Path.cwd()) not in sys.path:
         sys.path.append(str(Path.cwd()))
     try:
-        found = getattr(importlib.import_module(module), name)
+        return ranker_class(path)
+    except ValueError as error:
+        raise BadInput(str(error)) from error
     except Exception as error:
-        raise BadInput(f"got {path!r}, allowed: module:Class that can be imported ({error})") from error
-    if not isinstance(found, type):
-        raise BadInput(f"got {path!r}, a {type(found).__name__}, allowed: a class")
-    return found
+        cause = f"{type(error).__name__}: {error}"
+        raise BadInput(f"kind: got {path!r}, but importing it failed ({cause})") from error

@@ -185,7 +185,7 @@ def test_everything_wrong_is_said_at_once() -> None:
         ({"arms": "wide,deep", "overrides": ["arms.fm.kind=fm"]},
          "arms.fm.kind: got an arm that takes no part, allowed: wide, deep"),
         ({"rankers": {"mine": "simulator.schema:UNIT"}},
-         "arms.mine.kind: got 'simulator.schema:UNIT', a str, allowed: a class"),
+         "arms.mine.kind: got 'simulator.schema:UNIT', which is no class"),
         ({"executor": "dask"}, "run.executor: got 'dask', allowed: 'local' or 'ray'"),
     ],
 )  # fmt: skip
@@ -197,10 +197,17 @@ def test_a_class_that_cannot_be_imported_is_named(tmp_path: Path, monkeypatch: p
     monkeypatch.chdir(tmp_path)
     monkeypatch.syspath_prepend(tmp_path)
     (tmp_path / "broken_ranker.py").write_text("1 / 0")
-    for path, cause in (("nosuch:C", "No module named 'nosuch'"), ("broken_ranker:C", "division by zero")):
-        assert refusal("tiny", rankers={"mine": path}) == [
-            f"arms.mine.kind: got {path!r}, allowed: module:Class that can be imported ({cause})"
-        ]
+    for path, cause in (
+        ("nosuch:C", "nosuch cannot be imported (No module named 'nosuch')"),
+        ("broken_ranker:C", "importing it failed (ZeroDivisionError: division by zero)"),
+    ):
+        assert refusal("tiny", rankers={"mine": path}) == [f"arms.mine.kind: got {path!r}, but {cause}"]
+
+
+def test_the_kinds_are_those_of_the_registry() -> None:
+    from models import registry
+
+    assert set(KINDS.split(", ")) == {*registry.kinds, "oracle"}
 
 
 def test_an_unknown_preset_is_named() -> None:

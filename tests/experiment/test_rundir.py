@@ -1,0 +1,330 @@
+import json
+import os
+import re
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pyarrow as pa
+import pytest
+
+from experiment import atomic, lock
+from experiment.config import Config
+from experiment.errors import BadInput
+from experiment.journal import Journal, read_events, read_status
+from experiment.listing import render, runs_in, summary
+from experiment.loading import load
+from experiment.lock import Holder, LockedError, holder, locked
+from experiment.manifest import Manifest, RunFolderError
+from experiment.rundir import RunFolder, default_path
+
+
+@pytest.fixture
+def config() -> Config:
+    return load("tiny", seed=7)
+
+
+@pytest.fixture
+def folder(tmp_path: Path, config: Config) -> RunFolder:
+    return RunFolder.create(tmp_path / "runs" / "one", config)
+
+
+def fill(folder: RunFolder, day: int) -> Path:
+    """A day's artefact, registered."""
+    part = folder.path / "log" / "arm=wide" / f"day={day}" / "part-00000.parquet"
+    folder.write_table(part, pa.table({"x": [day]}))
+    return part
+
+
+def test_a_new_folder_can_be_opened_again(folder: RunFolder, config: Config) -> None:
+    again = RunFolder.open(folder.path)
+    assert again.config == config
+    assert (again.manifest.finished_day, again.manifest.complete) == (None, False)
+    assert sorted(p.name for p in folder.path.parent.iterdir()) == ["one"]
+
+
+def test_the_name_says_when_what_and_seed(config: Config, tmp_path: Path) -> None:
+    first = default_path(config, tmp_path)
+    assert re.fullmatch(r"\d{8}-\d{6}-tiny-seed7", first.name)
+    first.mkdir()
+    second = default_path(config, tmp_path)
+    assert second != first
+
+
+def test_an_empty_folder_may_be_used(tmp_path: Path, config: Config) -> None:
+    assert RunFolder.create(tmp_path, config).path == tmp_path
+
+
+def test_what_is_there_is_never_overwritten(folder: RunFolder, config: Config, tmp_path: Path) -> None:
+    path = folder.path
+    for state, message in (
+        ("unfinished", f"an unfinished run, allowed: a new folder; go on with: storelift resume {path}"),
+        ("finished", "a finished run, allowed: a new folder"),
+    ):
+        if state == "finished":
+            folder.finish({}, "")
+        before = {p: p.read_bytes() for p in path.rglob("*") if p.is_file()}
+        with pytest.raises(BadInput) as error:
+            RunFolder.create(path, config)
+        assert str(error.value) == f"out: got {path}, {message}"
+        assert {p: p.read_bytes() for p in path.rglob("*") if p.is_file()} == before
+    (tmp_path / "note").write_text("mine")
+    for other, what in ((tmp_path, "a folder that is not empty"), (tmp_path / "note", "a file")):
+        with pytest.raises(BadInput) as error:
+            RunFolder.create(other, config)
+        assert str(error.value) == f"out: got {other}, {what}, allowed: a new folder"
+
+
+def test_a_folder_that_cannot_be_made_is_bad_input(tmp_path: Path, config: Config) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(BadInput, match=r"^out: got .*file/run, allowed: a folder that can be made \("):
+        RunFolder.create(tmp_path / "file" / "run", config)
+
+
+def test_only_finished_days_count(folder: RunFolder) -> None:
+    first = fill(folder, 1)
+    folder.finish_day(1)
+    second = fill(folder, 2)
+    half = second.with_name(".part-00001.parquet.tmp")
+    half.write_bytes(b"half")
+    again = RunFolder.open(folder.path)
+    assert again.manifest.finished_day == 1
+    assert again.discard_unfinished() == [
+        "log/arm=wide/day=2/.part-00001.parquet.tmp",
+        "log/arm=wide/day=2/part-00000.parquet",
+    ]
+    assert first.exists()
+    assert not second.parent.exists()
+    assert again.discard_unfinished() == []
+
+
+def test_what_retires_stays_until_the_day_is_finished(folder: RunFolder) -> None:
+    part = fill(folder, 1)
+    folder.finish_day(1)
+    folder.retire([part.parent])
+    assert part.exists()
+    folder.finish_day(2)
+    assert not part.parent.exists()
+    assert folder.verify() == []
+    assert RunFolder.open(folder.path).verify() == []
+
+
+def test_a_folder_of_files_appears_whole_or_not_at_all(folder: RunFolder) -> None:
+    model = folder.path / "models" / "arm=wide" / "day=1"
+
+    def broken() -> None:
+        with folder.new_folder(model) as beside:
+            (beside / "weights").write_bytes(b"w")
+            assert not model.exists()
+            raise RuntimeError("killed")
+
+    with pytest.raises(RuntimeError, match="killed"):
+        broken()
+    assert list(model.parent.iterdir()) == []
+    with folder.new_folder(model) as beside:
+        (beside / "weights").write_bytes(b"w")
+        (beside / "meta.json").write_text("{}")
+    assert {n for n in folder.manifest.artefacts if n.startswith("models/")} == {
+        "models/arm=wide/day=1/weights",
+        "models/arm=wide/day=1/meta.json",
+    }
+    with pytest.raises(FileExistsError), folder.new_folder(model):
+        pass
+
+
+def test_a_failed_write_leaves_the_old_file(tmp_path: Path) -> None:
+    path = tmp_path / "a.json"
+    atomic.write_json(path, {"a": 1})
+    with pytest.raises(ValueError, match="Out of range"):
+        atomic.write_json(path, {"a": float("nan")})
+    assert json.loads(path.read_text()) == {"a": 1}
+
+    def fails() -> None:
+        with atomic.writing(path) as file:
+            file.write(b"half")
+            raise OSError(28, "No space left on device")
+
+    with pytest.raises(OSError, match="No space"):
+        fails()
+    assert json.loads(path.read_text()) == {"a": 1}
+    assert [p.name for p in tmp_path.iterdir()] == ["a.json"]
+
+
+def damage(path: Path, how: str) -> None:
+    data = path.read_bytes()
+    if how == "deleted":
+        path.unlink()
+    elif how == "truncated":
+        path.write_bytes(data[: len(data) // 2])
+    else:
+        middle = len(data) // 2
+        path.write_bytes(data[:middle] + bytes([data[middle] ^ 4]) + data[middle + 1 :])
+
+
+@pytest.mark.parametrize("how", ["deleted", "truncated", "flipped"])
+@pytest.mark.parametrize(
+    "name", ["config.toml", "manifest.json", "report.json", "log/arm=wide/day=1/part-00000.parquet"]
+)
+def test_a_damaged_file_is_noticed_and_named(folder: RunFolder, name: str, how: str) -> None:
+    fill(folder, 1)
+    folder.finish_day(1)
+    folder.finish({"arms": {}}, "# report")
+    damage(folder.path / name, how)
+
+    def read() -> None:
+        opened = RunFolder.open(folder.path)
+        opened.report()
+        assert opened.verify() != []
+        raise RunFolderError(opened.verify()[0])
+
+    with pytest.raises(RunFolderError) as error:
+        read()
+    missing = name == "manifest.json" and how == "deleted"
+    assert str(folder.path if missing else folder.path / name) in str(error.value)
+
+
+def test_messages_of_damaged_files(folder: RunFolder, tmp_path: Path) -> None:
+    part = fill(folder, 1)
+    size = part.stat().st_size
+    damage(part, "flipped")
+    assert folder.verify() == [f"{part}: got other content than was written, allowed: its checksum"]
+    damage(part, "truncated")
+    assert folder.verify() == [f"{part}: got {size // 2} bytes, allowed: {size} as written"]
+    damage(part, "deleted")
+    assert folder.verify() == [f"{part}: got no readable file, allowed: {size} bytes"]
+    with pytest.raises(RunFolderError) as error:
+        folder.trusted(folder.path / "events.jsonl")
+    assert str(error.value).endswith("got a file that the manifest does not list, allowed: listed files")
+    with pytest.raises(RunFolderError) as error:
+        RunFolder.open(tmp_path / "nowhere")
+    assert str(error.value) == f"{tmp_path}/nowhere: got no run folder, allowed: one with a manifest.json"
+    with pytest.raises(RunFolderError) as error:
+        folder.report()
+    assert str(error.value) == f"{folder.path}: got a run without a report, allowed: a finished run"
+
+
+def test_another_version_is_refused(folder: RunFolder) -> None:
+    path = folder.path / "manifest.json"
+    document = atomic.read_sealed(path)
+    atomic.write_sealed(path, document | {"format": 99})
+    with pytest.raises(RunFolderError) as error:
+        RunFolder.open(folder.path)
+    assert str(error.value) == f"{path}: got format 99, allowed: 1"
+
+
+@pytest.mark.parametrize("name", ["/etc/passwd", "../x", "log/../../x", "a\\b", ""])
+def test_no_artefact_lies_outside(folder: RunFolder, name: str) -> None:
+    path = folder.path / "manifest.json"
+    document = atomic.read_sealed(path)
+    document["artefacts"][name] = {"size": 1, "sha256": "0"}
+    atomic.write_sealed(path, document)
+    with pytest.raises(RunFolderError) as error:
+        Manifest.read(folder.path)
+    assert str(error.value) == f"{path}: got the artefact {name!r}, allowed: paths inside the run folder"
+
+
+def test_a_second_writer_is_refused_with_the_first_ones_name(folder: RunFolder) -> None:
+    code = (
+        "import sys, time\nfrom pathlib import Path\nfrom experiment.lock import locked\n"
+        f"with locked(Path({str(folder.path / 'lock')!r})):\n"
+        "    print('held', flush=True)\n    sys.stdin.read()"
+    )
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
+    with subprocess.Popen([sys.executable, "-c", code], **pipes) as other:  # type: ignore[call-overload]
+        assert other.stdout.readline() == b"held\n"
+        with pytest.raises(LockedError) as error, folder.locked():
+            pass
+        assert str(error.value) == (
+            f"{folder.path}: got a run that process {other.pid} on {socket.gethostname()} is writing, "
+            "allowed: one writer at a time"
+        )
+        other.kill()
+        other.wait()
+    with folder.locked():  # what a killed process left behind does not matter
+        assert holder(folder.path / "lock") == Holder.me()
+        with folder.locked():  # nor does this process itself
+            pass
+        assert holder(folder.path / "lock") == Holder.me()
+    assert not (folder.path / "lock").exists()
+
+
+@pytest.mark.parametrize(
+    "content", [b"", b"{", b"[1]", b'{"pid": 1}', b"\xff", b'{"pid": "x", "host": "y", "began": 0}']
+)
+def test_a_lock_that_cannot_be_read_is_stale_or_refused(folder: RunFolder, content: bytes) -> None:
+    path = folder.path / "lock"
+    path.write_bytes(content)
+    os.utime(path, (0, 0))
+    with folder.locked():
+        assert holder(path) == Holder.me()
+
+
+def test_a_pid_that_was_reused_is_not_the_holder(folder: RunFolder) -> None:
+    path = folder.path / "lock"
+    me = Holder.me()
+    path.write_text(json.dumps({"pid": me.pid, "host": me.host, "began": me.began + 1}))
+    assert holder(path) is None
+
+
+def test_a_lock_of_another_host_holds_until_it_is_old(folder: RunFolder) -> None:
+    path = folder.path / "lock"
+    path.write_text(json.dumps({"pid": 1, "host": "elsewhere", "began": 0}))
+    with pytest.raises(LockedError, match="process 1 on elsewhere"), locked(path):
+        pass
+    old = time.time() - lock.STRANGER_SECONDS - 1
+    os.utime(path, (old, old))
+    with locked(path):
+        pass
+
+
+def test_status_says_how_the_run_is_doing(folder: RunFolder, config: Config) -> None:
+    with folder.locked():
+        journal = Journal(folder.path, config)
+        journal.update(phase="serving", sim_day=1)
+        status = read_status(folder.path)
+        assert (status["state"], status["phase"], status["sim_day"]) == ("running", "serving", 1)
+        assert (status["days"], status["pre_days"], status["pid"]) == (3, 3, os.getpid())
+        started = status["started_wall_s"]
+    status = read_status(folder.path)
+    assert (status["state"], status["message"]) == ("interrupted", "its process is gone")
+    with folder.locked():
+        later = Journal(folder.path, config)
+        later.update("failed", message="x")
+    assert read_status(folder.path)["started_wall_s"] == started
+    damage(folder.path / "status.json", "flipped")
+    with pytest.raises(RunFolderError, match=r"status\.json: got no status \("):
+        read_status(folder.path)
+
+
+def test_events_survive_a_line_that_was_cut_off(folder: RunFolder, config: Config) -> None:
+    assert list(read_events(folder.path)) == []
+    journal = Journal(folder.path, config)
+    journal.event("started", arms=["wide"])
+    with (folder.path / "events.jsonl").open("a") as file:
+        file.write('{"event": "hal')
+    (event,) = read_events(folder.path)
+    assert (event["event"], event["arms"]) == ("started", ["wide"])
+
+
+def test_runs_are_listed_in_any_state(folder: RunFolder, config: Config) -> None:
+    root = folder.path.parent
+    done = RunFolder.create(root / "done", config)
+    done.finish(
+        {"run": {"control": "wide"}, "comparisons": [{"arm": "deep", "control": "wide", "lift": 0.03}]}, ""
+    )
+    with done.locked():
+        Journal(done.path, config).update("done")
+    broken = RunFolder.create(root / "broken", config)
+    damage(broken.path / "config.toml", "flipped")
+    (root / "other").mkdir()
+    runs = {run.path.name: run for run in runs_in(root)}
+    assert {name: run.state for name, run in runs.items()} == {
+        "one": "interrupted", "done": "done", "broken": "damaged",
+    }  # fmt: skip
+    assert runs["done"].lifts == {"deep": 0.03}
+    assert "config.toml" in str(runs["broken"].message)
+    assert summary(root / "one").seed == 7
+    assert runs_in(root / "nowhere") == []
+    render(list(runs.values()), root)
