@@ -42,7 +42,8 @@ def _logits(
     B, S = out.shape
     user = np.empty(fixed.shape[1], np.float32)
     for b in range(B):
-        user[:] = 0.0
+        for k in range(len(user)):
+            user[k] = 0.0
         common = np.float32(0.0)
         for f in range(user_ids.shape[1]):
             common += add_feature(fixed[user_ids[b, f]], np.float32(1.0), user)
@@ -51,7 +52,8 @@ def _logits(
         for s in range(S):
             m = b * S + s
             total = totals[m]
-            total[:] = user
+            for k in range(len(user)):
+                total[k] = user[k]
             squares = common
             for f in range(app_ids.shape[1]):
                 squares += add_feature(fixed[app_ids[m, f]], np.float32(1.0), total)
@@ -84,7 +86,8 @@ def _gradients(
     one = np.float32(1.0)
     sums, mine = np.empty(fixed.shape[1], np.float32), np.empty(fixed.shape[1], np.float32)
     for b in range(B):
-        sums[:] = 0.0
+        for k in range(len(sums)):
+            sums[k] = 0.0
         common = np.float32(0.0)
         for s in range(S):
             m, g = b * S + s, gradients[b, s]

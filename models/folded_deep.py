@@ -55,7 +55,8 @@ def _user_side(
             for h in range(H):
                 out[b, h] += table[row, h]
         n = 0
-        mean[:] = 0.0
+        for d in range(D):
+            mean[d] = 0.0
         for i in range(installed.shape[1]):
             if installed[b, i] >= 0 and installed_rows[installed[b, i]] > 0:
                 n += 1
@@ -88,7 +89,8 @@ def _fill_tile(
     for t in range(len(tile)):
         n = at + t
         if n >= apps.size:
-            tile[t, :] = zero
+            for h in range(H):
+                tile[t, h] = zero
             continue
         b = n // C
         a = apps[b, n - b * C]
@@ -112,7 +114,8 @@ def _add_logits(x: Any, bias: Any, weights: Any, constant: Any, at: int, out: An
     zero = np.float32(0.0)
     sums = np.empty(8, np.float32)
     for t in range(min(len(x), len(out) - at)):
-        sums[:] = zero
+        for k in range(8):
+            sums[k] = zero
         for h in range(0, x.shape[1], 8):
             for k in range(8):
                 sums[k] += max(x[t, h + k] + bias[h + k], zero) * weights[h + k]

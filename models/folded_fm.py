@@ -40,7 +40,8 @@ def _add_scores(
     K, last = fixed.shape[1], len(ages) - 1
     user = np.empty(K, np.float32)
     for b in range(len(codes)):
-        user[:] = users
+        for k in range(K):
+            user[k] = users[k]
         squares = np.float32(0.0)
         for f in range(codes.shape[1]):
             squares += add_feature(fixed[starts[f] + codes[b, f]], np.float32(1.0), user)

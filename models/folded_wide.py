@@ -81,7 +81,9 @@ def _add_first_order(
     columns = np.empty(n_columns, np.int64)
     for b in range(B):
         common = np.float64(weights[0]) + weights[layout.position]
-        of_category[:] = 0.0
+        for k in range(layout.categories):
+            of_category[k] = 0.0
+            inside[k] = False
         n_columns = 0
         for f in range(F):
             common += weights[layout.user[f] + codes[b, f]]
@@ -93,7 +95,6 @@ def _add_first_order(
                 columns[n_columns] = layout.columns[f] - 1 + codes[b, f]
                 n_columns += 1
         if layout.installed_category >= 0:
-            inside[:] = False
             for i in range(installed.shape[1]):
                 if installed[b, i] >= 0:
                     own_category = app_codes[installed[b, i], 0]

@@ -94,7 +94,7 @@ class LinearPart:
         )
         self._batch = (batch.codes, batch.apps, f.dense, ids, offsets)
         if self.crosses is not None:
-            ids = np.empty(batch.installed.size * S, np.int32)
+            ids = np.empty(batch.installed.size * S, np.int64)
             impressions = np.empty_like(ids)
             n = cross_forward(
                 self._packed, batch.installed, batch.apps, self.pairs.table, ids, impressions, logits
