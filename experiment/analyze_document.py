@@ -32,7 +32,11 @@ def analyze(
     margin: float = 0.05,
     set_apart: bool = False,
 ) -> Document:
-    """The document of `storelift analyze --json`; see docs for its fields. Undefined is None.
+    """The document of `storelift analyze --json`; undefined is None.
+
+    `arms` and `comparisons` (the primary metric, Holm over them) have the fields of `stats.results.Arm` and
+    `Comparison`, `days` those of `Look`; `srm` is of users; `secondary` metrics and `segments` are families of
+    their own (Benjamini-Hochberg), `guardrails` stand outside; `excluded` counts rows by reason.
 
     Args:
         path: CSV or Parquet, see `analyze_input.read_users`.

@@ -81,20 +81,21 @@ def looks(con: Connection, aliases: Mapping[str, str], codes: int) -> tuple[list
     """
     wide = _wide(con, aliases)
     daily = ", ".join(f"{_whole(c, days=True)}::{wide} AS {c}" for c in aliases)
-    steps = ", ".join(
-        f"CASE WHEN first THEN 0 ELSE {c} END AS old_{c}, CASE WHEN first THEN {c} ELSE 0 END AS {c}"
+    before = ", ".join(
+        f"CASE WHEN first THEN 0 ELSE {c} END AS old_{c}"
         if c in PRE
-        else f"(sum({c}) OVER w)::{wide} - {c} AS old_{c}, {c}"
+        else f"(total_{c}::{wide} - {c}) AS old_{c}"
         for c in aliases
     )
+    added = ", ".join(f"CASE WHEN first THEN {c} ELSE 0 END AS {c}" if c in PRE else c for c in aliases)
+    running_sums = ", ".join(f"sum({c}) OVER w AS total_{c}" for c in aliases if c not in PRE)
     sums = [f"sum({c})" for c in aliases]
     sums += [f"sum({a} * old_{b} + old_{a} * {b} + {a} * {b})" for a, b in _pairs(aliases)]
     found = con.execute(
         f"WITH daily AS (SELECT user_id, look, min(code) AS code, {daily} FROM clean GROUP BY user_id, look),"
-        " ranked AS (SELECT *, row_number() OVER (PARTITION BY user_id ORDER BY look) = 1 AS first"
-        " FROM daily),"
-        f" steps AS (SELECT code, look, first, {steps} FROM ranked"
-        " WINDOW w AS (PARTITION BY user_id ORDER BY look ROWS UNBOUNDED PRECEDING))"
+        f" seen AS (SELECT *, count(*) OVER w = 1 AS first, {running_sums} FROM daily"
+        " WINDOW w AS (PARTITION BY user_id ORDER BY look ROWS UNBOUNDED PRECEDING)),"
+        f" steps AS (SELECT code, look, first, {before}, {added} FROM seen)"
         f" SELECT code, look, count(*) FILTER (first), {', '.join(sums)} FROM steps"
         " GROUP BY code, look"
     ).fetchall()
