@@ -1,4 +1,28 @@
-"""`WideDeepClassifier`: Wide & Deep Learning (Cheng et al. 2016) for any table, as scikit-learn has it."""
+"""`WideDeepClassifier`: Wide & Deep Learning (Cheng et al. 2016) for any table, as scikit-learn has it.
+
+>>> import numpy as np, pandas as pd
+>>> from models import WideDeepClassifier
+>>> rng = np.random.default_rng(0)
+>>> frame = pd.DataFrame({
+...     "installed": rng.choice(["chess", "maps", "radio"], 5000),
+...     "shown": rng.choice(["chess clock", "route planner"], 5000),
+...     "age": rng.integers(18, 80, 5000),
+... })
+>>> fits = (frame["installed"] == "chess") & (frame["shown"] == "chess clock")
+>>> acquired = rng.random(5000) < np.where(fits, 0.7, 0.1)
+>>> model = WideDeepClassifier(
+...     categorical=["installed", "shown"],
+...     continuous=["age"],
+...     crosses=[("installed", "shown")],
+...     random_state=0,
+... ).fit(frame, acquired)
+>>> user = pd.DataFrame({"installed": ["chess", "maps"], "shown": "chess clock", "age": 30})
+>>> model.predict(user)
+array([ True, False])
+>>> why = model.explain(user)[0]
+>>> why.wide["AND(installed=chess, shown=chess clock)"] > 0.5
+True
+"""
 
 from __future__ import annotations
 
@@ -6,40 +30,24 @@ import math
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any, NamedTuple, Self
+from typing import Any, Self
 
 import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.utils import check_random_state
-from sklearn.utils.multiclass import check_classification_targets, type_of_target
-from sklearn.utils.validation import _check_sample_weight, check_is_fitted, column_or_1d, validate_data
+from sklearn.utils.validation import _check_sample_weight, check_is_fitted, validate_data
 
 from models import checkpoint
-from models.table import TableEncoder, TableSettings, read_columns
+from models.table import Encoded, TableEncoder, TableSettings, read_columns
+from models.table_explanation import Explanation, explain
 from models.table_model import Rows, TableModel, WideSettings, sigmoid
 from models.table_net import NetSettings
-from models.table_parameters import check_parameters, choose_columns
+from models.table_parameters import check_parameters, choose_columns, read_labels
 from models.table_training import Examples, Schedule, train
 
 Array = NDArray[Any]
-
-
-class Explanation(NamedTuple):
-    """Why a row has its logit, which is the sum of all shares.
-
-    Attributes:
-        logit: log odds of `classes_[1]`.
-        bias: the share common to all rows.
-        deep: the deep part's logit.
-        wide: the weight of each feature and cross that is active in the row, by name.
-    """
-
-    logit: float
-    bias: float
-    deep: float
-    wide: dict[str, float]
 
 
 class WideDeepClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
@@ -87,6 +95,9 @@ class WideDeepClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         n_features_in_: number of columns of the frame.
         feature_names_in_: their names, where they are strings.
         n_iter_: epochs made.
+        encoder_: the vocabularies, quantiles and crosses, `models.table.TableEncoder`.
+        model_: the joint model, `models.table_model.TableModel`.
+        settings_: which column is of which kind, `models.table.TableSettings`.
         history_: one dict per epoch: `loss`, mean log loss while training, and `validation_loss` or None.
     """
 
@@ -162,11 +173,11 @@ class WideDeepClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         """
         check_parameters(self)
         frame = self._frame(frame, reset=True)
-        labels = self._labels(y, len(frame))
+        self.classes_, labels = read_labels(y, len(frame))
         weights = _check_sample_weight(sample_weight, frame, dtype=np.float64, ensure_non_negative=True)
         rng = np.random.default_rng(check_random_state(self.random_state).randint(2**31 - 1))
-        self._settings = choose_columns(self, frame)
-        columns = read_columns(frame, self._settings)
+        self.settings_ = choose_columns(self, frame)
+        columns = read_columns(frame, self.settings_)
         held_out = np.zeros(len(frame), bool)
         if self.early_stopping:
             count = math.ceil(self.validation_share * len(frame))
@@ -174,23 +185,23 @@ class WideDeepClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
                 raise ValueError(f"frame: got {len(frame)} rows, at least {count + 1} are needed")
             held_out[rng.permutation(len(frame))[:count]] = True
         own = {name: values[~held_out] for name, values in columns.items()}
-        self._encoder = TableEncoder(self._settings).fit(own)
-        self._model = self._new_model(labels[~held_out], weights[~held_out], rng)
+        self.encoder_ = TableEncoder(self.settings_).fit(own)
+        self.model_ = self._new_model(labels[~held_out], weights[~held_out], rng)
         apart = {name: values[held_out] for name, values in columns.items()}
         parts = [
-            Examples(self._model.arrange(self._encoder.encode(part)), labels[chosen], weights[chosen])
+            Examples(self.model_.arrange(self.encoder_.encode(part)), labels[chosen], weights[chosen])
             for part, chosen in ((own, ~held_out), (apart, held_out))
         ]
         schedule = Schedule(self.epochs, self.batch_size, self.patience, self.progress)
-        self.history_ = train(self._model, parts[0], parts[1], schedule, rng)
+        self.history_ = train(self.model_, parts[0], parts[1], schedule, rng)
         self.n_iter_ = len(self.history_)
         return self
 
     def decision_function(self, frame: Any) -> Array:
         """The log odds of `classes_[1]` for each row, float64[N]."""
         check_is_fitted(self)
-        wide, deep = self._model.score(self._rows(self._frame(frame, reset=False))[1])
-        return wide + deep + self._model.bias
+        wide, deep = self.model_.score(self._rows(self._frame(frame, reset=False))[1])
+        return wide + deep + self.model_.bias
 
     def predict_proba(self, frame: Any) -> Array:
         """The probabilities of the two classes, float64[N, 2]."""
@@ -207,20 +218,7 @@ class WideDeepClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         """The exact shares of each row's logit: wide features and crosses by name, deep part and bias."""
         check_is_fitted(self)
         columns, rows = self._rows(self._frame(frame, reset=False))
-        model = self._model
-        _, deep = model.score(rows)
-        names = self._encoder.names(columns)
-        explanations = []
-        for r, logit in enumerate(deep.tolist()):
-            wide: dict[str, float] = {}
-            if model.wide is not None:
-                weights = model.wide.table[rows.wide[r], 2].tolist()
-                for name, coordinate, weight in zip(names[r], rows.wide[r].tolist(), weights, strict=True):
-                    if coordinate:
-                        wide[name] = wide.get(name, 0.0) + weight
-            total = model.bias + logit + sum(wide.values())
-            explanations.append(Explanation(total, model.bias, logit, wide))
-        return explanations
+        return explain(self.model_, rows, self.encoder_.names(columns))
 
     def save(self, folder: str | Path) -> None:
         """Writes parameters, encoders, weights and optimiser state into `folder` (safetensors and JSON).
@@ -235,8 +233,8 @@ class WideDeepClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         parameters = self.get_params() | {
             "random_state": self.random_state if isinstance(self.random_state, int) else None
         }
-        arrays = {f"encoder.{name}": array for name, array in self._encoder.to_state().items()}
-        arrays |= {f"model.{name}": array for name, array in self._model.to_state().items()}
+        arrays = {f"encoder.{name}": array for name, array in self.encoder_.to_state().items()}
+        arrays |= {f"model.{name}": array for name, array in self.model_.to_state().items()}
         fitted = {"classes": self.classes_.tolist(), "n_features": self.n_features_in_}
         fitted |= {"names": list(getattr(self, "feature_names_in_", [])), "history": self.history_}
         checkpoint.write(
@@ -245,7 +243,7 @@ class WideDeepClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
             arrays,
             form="trainable",
             parameters=parameters,
-            columns=asdict(self._settings),
+            columns=asdict(self.settings_),
             class_dtype=self.classes_.dtype.str,
             **fitted,
         )
@@ -261,17 +259,17 @@ class WideDeepClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         arrays, meta = checkpoint.read(Path(folder), cls.__name__, "trainable")
         columns = {k: _tuples(v) if isinstance(v, list) else v for k, v in meta["columns"].items()}
         self = cls(**{k: _tuples(v) if k == "hidden" else v for k, v in meta["parameters"].items()})
-        self._settings = TableSettings(**columns)
+        self.settings_ = TableSettings(**columns)
         self.classes_ = np.array(meta["classes"], dtype=meta["class_dtype"])
         self.n_features_in_, self.history_ = meta["n_features"], meta["history"]
         self.n_iter_ = len(self.history_)
         if meta["names"]:
             self.feature_names_in_ = np.array(meta["names"], dtype=object)
         part = {name.removeprefix("encoder."): a for name, a in arrays.items() if name.startswith("encoder.")}
-        self._encoder = TableEncoder.from_state(self._settings, part)
+        self.encoder_ = TableEncoder.from_state(self.settings_, part)
         half = np.array([0.0, 1.0])
-        self._model = self._new_model(half, half + 1, np.random.default_rng(0))
-        self._model.restore(
+        self.model_ = self._new_model(half, half + 1, np.random.default_rng(0))
+        self.model_.restore(
             {n.removeprefix("model."): a for n, a in arrays.items() if n.startswith("model.")}
         )
         return self
@@ -286,26 +284,6 @@ class WideDeepClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
             raise ValueError("frame: got 0 rows, at least 1 is needed")
         return frame
 
-    def _labels(self, y: ArrayLike, rows: int) -> Array:
-        """The labels as 0.0 and 1.0; sets `classes_`."""
-        if y is None:
-            raise ValueError(
-                "y: got None, labels are needed; requires y to be passed, but the target y is None"
-            )
-        labels = column_or_1d(y, warn=True)
-        check_classification_targets(labels)
-        classes, codes = np.unique(labels, return_inverse=True)
-        if len(classes) != 2:
-            kind = type_of_target(labels)
-            raise ValueError(
-                f"y: got {len(classes)} class(es), 2 are needed. Only binary classification is supported. "
-                f"The type of the target is {kind}."
-            )
-        if len(labels) != rows:
-            raise ValueError(f"y: got {len(labels)} labels, those of the frame's rows, {rows}, are needed")
-        self.classes_ = classes
-        return codes.astype(np.float64)
-
     def _new_model(self, labels: Array, weights: Array, rng: np.random.Generator) -> TableModel:
         """An untrained model for the encoder's columns; its bias is the log odds of the labels, smoothed."""
         wide = WideSettings(self.ftrl_alpha, self.ftrl_beta, self.l1, self.l2)
@@ -318,9 +296,9 @@ class WideDeepClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
             self.device,
         )
         return TableModel(
-            self._encoder.sizes,
-            len(self._settings.continuous),
-            self._encoder.wide_size,
+            self.encoder_.sizes,
+            len(self.settings_.continuous),
+            self.encoder_.wide_size,
             wide if self.kind != "deep" else None,
             deep if self.kind != "wide" else None,
             float((weights @ labels + 0.5) / (weights.sum() + 1)),
@@ -329,8 +307,13 @@ class WideDeepClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         )
 
     def _rows(self, frame: pd.DataFrame) -> tuple[dict[str, Array], Rows]:
-        columns = read_columns(frame, self._settings)
-        return columns, self._model.arrange(self._encoder.encode(columns))
+        columns = read_columns(frame, self.settings_)
+        return columns, self.model_.arrange(self.encoder_.encode(columns))
+
+    def encode(self, frame: Any) -> Encoded:
+        """The rows of `frame` as ids and normalised values, see `models.table.Encoded`."""
+        check_is_fitted(self)
+        return self.encoder_.encode(read_columns(self._frame(frame, reset=False), self.settings_))
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()

@@ -1,4 +1,4 @@
-"""What the parameters of `models.WideDeepClassifier` may be, and which columns they choose."""
+"""What the parameters and labels of `models.WideDeepClassifier` may be, and which columns they choose."""
 
 from __future__ import annotations
 
@@ -7,7 +7,14 @@ import operator
 from numbers import Real
 from typing import Any
 
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from sklearn.utils.multiclass import check_classification_targets, type_of_target
+from sklearn.utils.validation import column_or_1d
+
 from models.table import TableSettings
+
+Array = NDArray[Any]
 
 CHOICES = {"kind": ("wide_deep", "wide", "deep"), "precision": ("fp32", "bf16")}
 
@@ -106,3 +113,24 @@ def _kind(column: Any) -> str:
     cells = (cell for cell in column if cell is not None)
     first = next(cells, None) if column.dtype == object else None
     return "multivalent" if isinstance(first, list | tuple | set | frozenset) else "categorical"
+
+
+def read_labels(y: ArrayLike, rows: int) -> tuple[Array, Array]:
+    """The two classes, ascending, and the labels as 0.0 and 1.0.
+
+    Raises:
+        ValueError: if `y` does not hold one label for each row, of two classes in all.
+    """
+    if y is None:
+        raise ValueError("y: got None, labels are needed; requires y to be passed, but the target y is None")
+    labels = column_or_1d(y, warn=True)
+    check_classification_targets(labels)
+    classes, codes = np.unique(labels, return_inverse=True)
+    if len(classes) != 2:
+        raise ValueError(
+            f"y: got {len(classes)} class(es), 2 are needed. Only binary classification is supported. "
+            f"The type of the target is {type_of_target(labels)}."
+        )
+    if len(labels) != rows:
+        raise ValueError(f"y: got {len(labels)} labels, those of the frame's rows, {rows}, are needed")
+    return classes, codes.astype(np.float64)

@@ -1,4 +1,4 @@
-"""The written-out network against autograd and Adagrad: columns folded and gathered, of one value and several."""
+"""The written-out network against autograd and Adagrad: folded, gathered, one value and several."""
 
 import itertools
 
