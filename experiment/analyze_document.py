@@ -35,7 +35,7 @@ def analyze(
     """The document of `storelift analyze --json`; undefined is None.
 
     `arms` and `comparisons` (the primary metric, Holm over them) have the fields of `stats.results.Arm` and
-    `Comparison`, `days` those of `Look`; `srm` is of users; `secondary` metrics and `segments` are families of
+    `Comparison`, `days` those of `Look`; `srm` is of users; `secondary` and `segments` are families of
     their own (Benjamini-Hochberg), `guardrails` stand outside; `excluded` counts rows by reason.
 
     Args:
