@@ -24,11 +24,11 @@ from simulator.schema import Requests
 
 Array = NDArray[Any]
 
-TILE = 1 << 17
-"""Numbers of the first layer in a tile: what the second-level cache holds beside the weights."""
+TILE = 1 << 18
+"""Most numbers of the first layer in a tile: what the second-level cache holds."""
 
-SMALL_TILE = 128
-"""Rows of the tiles of calls that would not fill a large one."""
+STEP = 16
+"""Rows of a tile are a multiple of it: few shapes, and no ragged end in a matrix product."""
 
 LANES = 8
 
@@ -177,16 +177,15 @@ class FoldedNet:
             self._biases.append(_pad(arrays[f"bias{k}"], padded))
         self._out = _pad(arrays["out"][0], last)
         self._out_bias = arrays["out_bias"][0]
-        self._tile = max(SMALL_TILE, TILE // hidden[0] // SMALL_TILE * SMALL_TILE)
+        self._most = max(STEP, TILE // hidden[0] // STEP * STEP)
 
-    def _scratch(self, rows: int) -> tuple[list[torch.Tensor], list[Array]]:
-        """The layers' outputs for tiles of so many rows, one set per thread, and numpy views of them."""
-        shape = (rows, self._table.shape[1], *(w.shape[1] for w in self._layers))
-        store: dict[Any, tuple[list[torch.Tensor], list[Array]]] = _LOCAL.__dict__
-        if shape not in store:
-            tiles = [torch.empty(rows, width) for width in shape[1:]]
-            store[shape] = tiles, [tile.numpy() for tile in tiles]
-        return store[shape]
+    def _scratch(self, rows: int) -> list[torch.Tensor]:
+        """The layers' outputs for a tile of so many rows; each thread has its own."""
+        widths = (self._most, self._table.shape[1], *(w.shape[1] for w in self._layers))
+        store: dict[Any, list[torch.Tensor]] = _LOCAL.__dict__
+        if widths not in store:
+            store[widths] = [torch.empty(self._most, width) for width in widths[1:]]
+        return [tile[:rows] for tile in store[widths]]
 
     def add(self, codes: Array, requests: Requests, out: Array) -> None:
         """Adds the part's log odds to `out` float32[B, C]; `codes` as of `features.user_codes`."""
@@ -202,8 +201,10 @@ class FoldedNet:
             self._pool,
             users,
         )
-        rows = self._tile if apps.size >= self._tile else -(-apps.size // SMALL_TILE) * SMALL_TILE
-        tiles, views = self._scratch(rows)
+        tiles_needed = max(1, -(-apps.size // self._most))
+        rows = -(-apps.size // (tiles_needed * STEP)) * STEP
+        tiles = self._scratch(rows)
+        views = [tile.numpy() for tile in tiles]
         bias = self._biases[-1] if self._biases else np.zeros_like(self._out)
         for at in range(0, apps.size, rows or 1):
             _fill_tile(
