@@ -28,7 +28,7 @@ class ProductionSettings(Settings):
 
     share: Share = 0.01
     """Share of the users, beside the arms' buckets, whose visits production serves and logs throughout."""
-    bootstrap_days: Days = 4
+    bootstrap_days: Days = 2
     """First days of the pre-period, served by popularity; after them by production's wide ranker."""
     exploration: Annotated[float, Field(ge=0.0, le=10.0)] = 0.3
     """Scale of the Gumbel noise on production's log odds; 0 explores nothing."""

@@ -83,7 +83,7 @@ class TrainingSettings(Settings):
     """How a day of the log is passed over."""
 
     batch_requests: int = Field(
-        default=128, ge=1, le=1_000_000, description="Requests per optimiser step; the gradient is their sum."
+        default=51, ge=1, le=1_000_000, description="Requests per optimiser step; the gradient is their sum."
     )
     epochs: int = Field(default=1, ge=1, le=100, description="Passes over each day of the log.")
     warm_start: bool = Field(
@@ -128,7 +128,7 @@ class NetSettings(Settings):
     hidden: tuple[Width, ...] = Field(
         default=(128, 64, 32), min_length=1, max_length=10, description="Widths of the ReLU layers."
     )
-    learning_rate: float = Field(default=0.02, gt=0, le=10, description="AdaGrad's learning rate.")
+    learning_rate: float = Field(default=0.05, gt=0, le=10, description="AdaGrad's learning rate.")
     initial_accumulator: float = Field(
         default=0.1, ge=0, le=1e6, description="AdaGrad's accumulator of squared gradients at the start."
     )
@@ -152,20 +152,18 @@ class RichLinearSettings(LinearSettings):
     )
 
 
-class WideTrainingSettings(TrainingSettings):
-    """The control's passes over a day: smaller batches."""
+class NetTrainingSettings(TrainingSettings):
+    """The net's passes over a day: a second one pays (docs/log.md), a third does not."""
 
-    batch_requests: int = Field(
-        default=51, ge=1, le=1_000_000, description="Requests per optimiser step; the gradient is their sum."
-    )
+    epochs: int = Field(default=2, ge=1, le=100, description="Passes over each day of the log.")
 
 
 class WideSettings(Settings):
     """Kind `wide`: the linear control."""
 
     features: FeatureSettings = Field(default=FeatureSettings(), description="How logs become features.")
-    training: WideTrainingSettings = Field(
-        default=WideTrainingSettings(), description="How a day of the log is passed over."
+    training: TrainingSettings = Field(
+        default=TrainingSettings(), description="How a day of the log is passed over."
     )
     wide: RichLinearSettings = Field(default=RichLinearSettings(), description="The linear model.")
 
@@ -174,8 +172,8 @@ class DeepSettings(Settings):
     """Kind `deep`: embeddings and ReLU layers alone."""
 
     features: FeatureSettings = Field(default=FeatureSettings(), description="How logs become features.")
-    training: TrainingSettings = Field(
-        default=TrainingSettings(), description="How a day of the log is passed over."
+    training: NetTrainingSettings = Field(
+        default=NetTrainingSettings(), description="How a day of the log is passed over."
     )
     deep: NetSettings = Field(default=NetSettings(), description="The network.")
 
@@ -184,8 +182,8 @@ class WideDeepSettings(Settings):
     """Kind `wide_deep`: both parts, trained jointly on one loss (paper, section 3.3)."""
 
     features: FeatureSettings = Field(default=FeatureSettings(), description="How logs become features.")
-    training: TrainingSettings = Field(
-        default=TrainingSettings(), description="How a day of the log is passed over."
+    training: NetTrainingSettings = Field(
+        default=NetTrainingSettings(), description="How a day of the log is passed over."
     )
     wide: LinearSettings = Field(default=LinearSettings(), description="The linear model.")
     deep: NetSettings = Field(default=NetSettings(), description="The network.")

@@ -41,18 +41,19 @@ class WorldSettings(Settings):
 
     base_rate: Annotated[float, Field(gt=0.0, lt=0.5)] = 0.012
     """Mean chance of acquisition of a random pair of user and released app at the top position."""
-    taste_sd: Deviation = 1.15
+    taste_sd: Deviation = 1.3
     """Standard deviation of smooth taste, in log odds (lambda of the design)."""
-    taste_dimension: Annotated[int, Field(ge=1, le=128)] = 12
-    taste_attribute_share: Share = 0.8
+    taste_dimension: Annotated[int, Field(ge=1, le=128)] = 4
+    """k; a net of ReLU layers learns products of few dimensions from a log of this size, not of a dozen."""
+    taste_attribute_share: Share = 0.95
     """Share of the variance of user and app vectors that their attributes explain."""
-    taste_steepness: Annotated[float, Field(gt=0.0, le=10.0)] = 1.7
+    taste_steepness: Annotated[float, Field(gt=0.0, le=10.0)] = 4.0
     """Gain inside the tanh; steeper makes taste an interaction of more attributes."""
     taste_interaction: Share = 0.0
     """How far a user's taste is a product of two such sums: 0 is one sum, 1 the product, which has no
     additive part; crosses of one user attribute with an app cannot hold it."""
     quality_sd: Deviation = 0.9
-    quality_attribute_share: Share = 0.7
+    quality_attribute_share: Share = 0.9
     propensity_sd: Deviation = 1.0
     """Standard deviation of who installs, whatever is shown; nothing of it can be ranked."""
     hour_sd: Deviation = 0.5
@@ -60,11 +61,11 @@ class WorldSettings(Settings):
 
     exception_slots: Annotated[int, Field(ge=0, le=64)] = 5
     """Companion slots of each app: installed companions change the chance of acquiring the app."""
-    exception_weight: Annotated[float, Field(ge=0.0, le=20.0)] = 3.0
+    exception_weight: Annotated[float, Field(ge=0.0, le=20.0)] = 2.8
     """Weights are +-exception_weight * (.5 + U), U uniform on (0, 1)."""
     exception_negative_share: Share = 0.25
     companion_popularity_exponent: Annotated[float, Field(ge=0.0, le=2.0)] = 0.5
-    drift: Share = 1.0 / 6.0
+    drift: Share = 0.2
     """Share of the exception slots that are redrawn each day; memorised rules go stale."""
 
     examination_decay: Annotated[float, Field(ge=0.0, le=5.0)] = 0.03
@@ -109,7 +110,7 @@ class RetrievalSettings(Settings):
     releases_share: Share = 0.1
     related_share: Share = 0.05
     """Shares of the candidate slots tried by each source; they sum to 1."""
-    popularity_exponent: Annotated[float, Field(ge=0.0, le=2.0)] = 0.7
+    popularity_exponent: Annotated[float, Field(ge=0.0, le=2.0)] = 0.5
     """Charts and categories draw apps by (installations)^exponent."""
     release_days: Annotated[int, Field(ge=1, le=365)] = 10
     """An app counts as a new release for so many days."""
