@@ -1,0 +1,94 @@
+"""The window on a folder of runs: `streamlit run dashboard/app.py -- ROOT`; see `storelift dashboard`."""
+
+from __future__ import annotations
+
+import streamlit as st
+
+from dashboard import shell
+from experiment.words import arm_name
+
+st.set_page_config(
+    page_title="Storelift", page_icon=shell.HERE / "icon.svg", layout="wide", initial_sidebar_state="auto"
+)
+st.logo(shell.HERE / "icon.svg", size="large")
+st.html(shell.HERE / "style.css")
+shell.refresh()
+
+PAGES = {
+    "Result": [
+        st.Page(
+            "views/overview.py",
+            title="Overview",
+            icon=":material/gavel:",
+            default=True,
+            help="Which ranker won, by how much, how sure, and whether to trust it.",
+        ),
+        st.Page(
+            "views/lift.py",
+            title="Lift",
+            icon=":material/show_chart:",
+            help="The lift over the days, and in parts.",
+        ),
+        st.Page(
+            "views/quality.py", title="Quality", icon=":material/target:", help="AUC, calibration, the gate."
+        ),
+        st.Page(
+            "views/latency.py", title="Latency", icon=":material/speed:", help="Milliseconds per request."
+        ),
+        st.Page(
+            "views/generalise.py",
+            title="Memorise, generalise",
+            icon=":material/psychology:",
+            url_path="generalise",
+            help="Where the rankers differ, and why.",
+        ),
+    ],
+    "Run": [
+        st.Page("views/live.py", title="Live", icon=":material/monitor_heart:", help="How the run is doing."),
+        st.Page(
+            "views/data.py",
+            title="Data",
+            icon=":material/table_view:",
+            help="What was logged, and the truth.",
+        ),
+    ],
+    "All runs": [
+        st.Page(
+            "views/compare.py", title="Compare", icon=":material/compare_arrows:", help="Runs side by side."
+        ),
+        st.Page("views/start.py", title="Start", icon=":material/play_arrow:", help="A new experiment."),
+    ],
+}
+
+
+def sidebar() -> None:
+    """Which run, at which level."""
+    names = [run.name for run in shell.runs()]
+    with st.sidebar:
+        if not names:
+            st.caption(f"No run in {shell.root()}")
+            return
+        st.selectbox("Run", names, key="run", bind="query-params", help="Newest first. Type to search.")
+        st.selectbox(
+            "Intervals",
+            list(shell.LEVELS),
+            key="level",
+            bind="query-params",
+            help="Coverage of all intervals; decisions follow it.",
+        )
+        run = shell.chosen()
+        if run is not None and len(run.arms) > 1:
+            control = run.control if run.control in run.arms else run.arms[0]
+            st.selectbox(
+                "Against",
+                [control, *(arm for arm in run.arms if arm != control)],
+                key="against",
+                format_func=arm_name,
+                bind="query-params",
+                help="The arm that the others are compared with.",
+            )
+
+
+page = st.navigation(PAGES)
+sidebar()
+page.run()

@@ -1,0 +1,226 @@
+"""From results and users' counts to the scorecard's rows."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from dashboard import measures
+from dashboard import results as outcome
+from dashboard.measures import Effect, Metric
+from dashboard.reading import Document, Run
+from dashboard.scorecard import Block, Row
+from experiment.report_text import STATUS_WORDS
+from experiment.words import DASH, arm_name, big, number, p_value
+
+Comparison = Mapping[str, Any]
+
+NEUTRAL = ("new_release_share",)
+"""Metrics without a good direction: a difference is news, neither good nor bad."""
+
+
+def blocks(run: Run, results: Document, *, cuped: bool = False) -> list[Block]:
+    """The scorecard of a run: the primary metric, then secondary ones, then guardrails.
+
+    Args:
+        run: in any state. results: its document, see `results.document`.
+        cuped: show the primary metric adjusted for the pre-period.
+    """
+    alpha = float(results["run"]["alpha"])
+    compared = [(c["arm"], c["control"]) for c in results["comparisons"]]
+    effects = measures.effects(run, compared, alpha)
+    against = [pair for pair in compared if pair[1] == results["run"]["control"]]
+    found = [_primary(results, cuped=cuped)]
+    for metric in measures.METRICS[1:]:
+        rows = [
+            _further(run, metric, one, alpha)
+            for one in effects.get(metric.key, [])
+            if (one.arm, one.control) in against
+        ]
+        if rows:
+            found.append(Block(metric.name, metric.role, _meaning(metric), rows))
+    return found
+
+
+def _meaning(metric: Metric) -> str:
+    if metric.margin is None:
+        return metric.meaning
+    return f"{metric.meaning} Margin −{100 * metric.margin:g}%."
+
+
+def _primary(results: Document, *, cuped: bool) -> Block:
+    rows = [_primary_row(c, results, cuped=cuped) for c in outcome.against_control(results)]
+    name = "Acquisition rate" + (", adjusted for the pre-period (CUPED)" if cuped else "")
+    return Block(name, "primary", measures.PRIMARY.meaning, rows)
+
+
+def _primary_row(c: Comparison, results: Document, *, cuped: bool) -> Row:
+    arm, control = results["arms"][c["arm"]], results["arms"][c["control"]]
+    adjusted = (c.get("cuped") or {}) if cuped else None
+    shown = (
+        c
+        if adjusted is None
+        else {**c, "lift": None, "ci": None, "p_adjusted": None, "p_value": None, **adjusted}
+    )
+    waiting = bool(results["run"].get("stopped"))
+    p = c["always_valid_p"] if waiting else shown["p_adjusted"]
+    sure = p is not None and p < results["run"]["alpha"]
+    mark = "undefined" if c["status"] != "ok" else "unclear"
+    if mark == "unclear" and sure:
+        mark = "better" if c["lift"] > 0 else "worse"
+    return Row(
+        arm=c["arm"],
+        value=rate(arm["acquisition_rate"]),
+        control=rate(control["acquisition_rate"]),
+        counts=_counts(arm["acquisitions"], arm["impressions"]),
+        control_counts=_counts(control["acquisitions"], control["impressions"]),
+        lift=shown["lift"],
+        ci=_pair(shown["ci"]),
+        wings=_pair(c["always_valid_ci"]),
+        truth=c.get("true_lift"),
+        p=p,
+        p_label="always-valid" if waiting else "Holm",
+        p_raw=None if waiting else shown["p_value"],
+        mark=mark,
+        why=why(c) if c["status"] == "ok" else STATUS_WORDS.get(c["status"], str(c["status"])),
+    )
+
+
+def why(c: Comparison) -> str:
+    """How the numbers of a comparison were made, for who asks."""
+    method = c.get("method") or {}
+    lines = [
+        f"{arm_name(c['arm'])} against {arm_name(c['control'])}",
+        str(method.get("name", "")),
+        f"users {method.get('n_treatment', 0):,} and {method.get('n_control', 0):,}",
+        f"difference {number(c.get('difference'), 5)}, standard error {number(c.get('difference_se'), 5)}",
+    ]
+    cuped = c.get("cuped")
+    if cuped:
+        lines.append(
+            f"CUPED: theta {number(cuped['theta'], 2)}, variance ratio {number(cuped['variance_ratio'], 2)}"
+        )
+    bayes = c.get("bayes")
+    if bayes:
+        lines.append(f"chance to win {100 * bayes['chance_to_win']:.1f}% (flat prior)")
+    return "\n".join(line for line in lines if line)
+
+
+def _further(run: Run, metric: Metric, one: Effect, alpha: float) -> Row:
+    bound, passed = measures.guardrail_bound(run, metric, one, alpha)
+    if one.status != "ok":
+        mark = "undefined"
+    elif metric.margin is not None:
+        failed = one.ci is not None and one.ci[1] < -metric.margin
+        mark = "passed" if passed else "worse" if failed else "open"
+    elif one.p_adjusted is not None and one.p_adjusted < alpha:
+        mark = "shift" if metric.key in NEUTRAL else "better" if (one.lift or 0) > 0 else "worse"
+    else:
+        mark = "unclear"
+    lines = [f"users {one.users:,} and {one.control_users:,}", "delta method over users, z"]
+    if bound is not None:
+        lines.append(
+            f"a loss of more than {100 * -bound:.2f}% is excluded" if bound < 0 else "no loss at all"
+        )
+    return Row(
+        arm=one.arm,
+        value=_value(metric, one.rate),
+        control=_value(metric, one.control_rate),
+        counts=_counts(one.top, one.bottom),
+        control_counts=_counts(one.control_top, one.control_bottom),
+        lift=one.lift,
+        ci=one.ci,
+        p=one.p_adjusted if metric.role == "secondary" else one.p_value,
+        p_label="B.-H." if metric.role == "secondary" else "unadj.",
+        p_raw=one.p_value if metric.role == "secondary" else None,
+        mark=mark,
+        why="\n".join(lines) if one.status == "ok" else STATUS_WORDS.get(one.status, one.status),
+    )
+
+
+def rate(value: float | None) -> str:
+    """A share as people read it, 11.84%; a dash for None."""
+    return DASH if value is None else f"{100 * value:.2f}%"
+
+
+def _value(metric: Metric, value: float | None) -> str:
+    if value is None:
+        return DASH
+    return rate(value) if metric.unit == "%" else f"{value:.{metric.digits}f}"
+
+
+def _counts(top: float, bottom: float) -> str:
+    return f"{big(top)} / {big(bottom)}"
+
+
+def _pair(ends: Sequence[float] | None) -> tuple[float, float] | None:
+    return None if ends is None else (float(ends[0]), float(ends[1]))
+
+
+EXPORT = (
+    "metric",
+    "variation",
+    "control",
+    "users",
+    "totalValue",
+    "perUserValue",
+    "percentChange",
+    "ciLower",
+    "ciUpper",
+    "pValue",
+    "pValueAdjusted",
+    "status",
+)
+"""Columns of the exported table."""
+
+
+def export(run: Run, results: Document) -> str:
+    """All metrics and comparisons as CSV."""
+    import csv
+    import io
+
+    compared = [(c["arm"], c["control"]) for c in results["comparisons"]]
+    holm = {(c["arm"], c["control"]): c["p_adjusted"] for c in results["comparisons"]}
+    out = io.StringIO()
+    writer = csv.writer(out)
+    writer.writerow(EXPORT)
+    for key, effects in measures.effects(run, compared, float(results["run"]["alpha"])).items():
+        for one in effects:
+            adjusted = holm[one.arm, one.control] if key == measures.PRIMARY.key else one.p_adjusted
+            low, high = one.ci or ("", "")
+            per_user = one.top / one.users if one.users else ""
+            writer.writerow(
+                (
+                    *(key, one.arm, one.control, one.users, one.top, per_user, _cell(one.lift), low, high),
+                    *(_cell(one.p_value), _cell(adjusted), one.status),
+                )
+            )
+    return out.getvalue()
+
+
+def _cell(value: float | None) -> float | str:
+    return "" if value is None else value
+
+
+def numbers(results: Document) -> list[dict[str, str]]:
+    """Every number of the comparisons, as text, for the table under the scorecard."""
+    rows = []
+    for c in results["comparisons"]:
+        method, cuped, bayes = c.get("method") or {}, c.get("cuped") or {}, c.get("bayes") or {}
+        rows.append(
+            {
+                "comparison": f"{arm_name(c['arm'])} against {arm_name(c['control'])}",
+                "users": f"{method.get('n_treatment', 0):,} / {method.get('n_control', 0):,}",
+                "difference": number(c.get("difference"), 5),
+                "standard error": number(c.get("difference_se"), 5),
+                "p": p_value(c.get("p_value")),
+                "p (Holm)": p_value(c.get("p_adjusted")),
+                "always-valid p": p_value(c.get("always_valid_p")),
+                "CUPED theta": number(cuped.get("theta"), 2),
+                "variance ratio": number(cuped.get("variance_ratio"), 2),
+                "chance to win": DASH if not bayes else f"{100 * bayes['chance_to_win']:.1f}%",
+                "expected loss": DASH if not bayes else f"{100 * bayes['expected_loss']:.2f}%",
+                "method": str(method.get("name", "")),
+            }
+        )
+    return rows

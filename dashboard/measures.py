@@ -1,0 +1,370 @@
+"""What a run's users did, by arm, day and segment: the statistics behind the pages, from `metrics/user_days`.
+
+The formulas are those of `experiment.stats`; this module only arranges the data for them. Also for runs that
+have no report yet: then everything is of the days that are finished.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dashboard.reading import Key, Run
+from experiment.outcomes import Outcomes
+from experiment.stats.moments import Moments, stack
+from experiment.stats.multiplicity import benjamini_hochberg
+from experiment.stats.ratio import STATUSES, contrast
+
+Array = NDArray[Any]
+Columns = Mapping[str, Array]
+
+COLUMNS = ("user_id", "country", "impressions", "acquisitions", "expected", "new_impressions")
+
+
+@dataclass(frozen=True, slots=True)
+class Metric:
+    """A ratio of two totals over users.
+
+    Attributes:
+        key: its name in exports. name: for people. role: primary, secondary, guardrail or simulator.
+        top, bottom: columns; "users" counts users, "acquirers" those with an acquisition.
+        meaning: a sentence. margin: tolerated relative harm of a guardrail.
+        digits: after the point. unit: "%" or "".
+    """
+
+    key: str
+    name: str
+    role: str
+    top: str
+    bottom: str
+    meaning: str
+    margin: float | None = None
+    digits: int = 2
+    unit: str = "%"
+
+
+PRIMARY = Metric(
+    "acquisition_rate",
+    "Acquisition rate",
+    "primary",
+    "acquisitions",
+    "impressions",
+    "Apps acquired per app shown: what the experiment is about.",
+)
+METRICS = (
+    PRIMARY,
+    Metric(
+        "acquisitions_per_user",
+        "Acquisitions per user",
+        "secondary",
+        "acquisitions",
+        "users",
+        "Apps acquired per user who came at least once.",
+        unit="",
+    ),
+    Metric(
+        "new_release_share",
+        "New releases shown",
+        "secondary",
+        "new_impressions",
+        "impressions",
+        "Share of the shown apps that were released in the last days: how much a ranker dares.",
+    ),
+    Metric(
+        "impressions_per_user",
+        "Impressions per user",
+        "guardrail",
+        "impressions",
+        "users",
+        "How much users came back; a ranker must not drive them away.",
+        margin=0.02,
+        unit="",
+    ),
+    Metric(
+        "acquiring_users",
+        "Users who acquire anything",
+        "guardrail",
+        "acquirers",
+        "users",
+        "Share of the users with at least one acquisition: a gain must not come from a few.",
+        margin=0.02,
+    ),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Effect:
+    """An arm against a control on one metric, or in one segment or on one day. Undefined is None.
+
+    Attributes:
+        label: of the metric, segment or day. arm, control: names.
+        top, bottom: the arm's totals. control_top, control_bottom: the control's.
+        rate, control_rate: their ratios. lift, ci: relative. difference, difference_ci: absolute.
+        p_value: two-sided. p_adjusted: within its family. status: "ok", or why something is undefined.
+        users, control_users: who are behind it.
+    """
+
+    label: str
+    arm: str
+    control: str
+    top: float
+    bottom: float
+    control_top: float
+    control_bottom: float
+    rate: float | None
+    control_rate: float | None
+    lift: float | None
+    ci: tuple[float, float] | None
+    difference: float | None
+    difference_ci: tuple[float, float] | None
+    p_value: float | None
+    p_adjusted: float | None
+    status: str
+    users: int
+    control_users: int
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ArmUsers:
+    """An arm's user-days in the experiment and before it."""
+
+    window: Columns
+    pre: Columns
+    outcomes: Outcomes
+
+
+@lru_cache(maxsize=4)
+def _user_days(key: Key) -> dict[str, dict[str, Array]]:
+    """Columns by group over all finished days, `day` among them."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    folder = Path(key.path) / "metrics" / "user_days"
+    tables = []
+    for file in folder.glob("day=*.parquet"):
+        text = file.stem.partition("=")[2]
+        if key.finished is None or not text.lstrip("-").isdigit() or int(text) > key.finished:
+            continue
+        try:
+            table = pq.read_table(
+                file, columns=[*COLUMNS, "group", "day"], partitioning=None, read_dictionary=["group"]
+            )
+        except (OSError, pa.ArrowException):
+            continue
+        tables.append(table)
+    if not tables:
+        return {}
+    whole = pa.concat_tables(tables).unify_dictionaries().combine_chunks()
+    group = whole.column("group").combine_chunks()
+    codes = group.indices.to_numpy()
+    columns = {name: whole.column(name).to_numpy() for name in (*COLUMNS, "day")}
+    names = group.dictionary.to_pylist()
+    return {
+        name: {column: values[codes == code] for column, values in columns.items()}
+        for code, name in enumerate(names)
+    }
+
+
+@lru_cache(maxsize=4)
+def _arms(key: Key) -> dict[str, ArmUsers]:
+    found = {}
+    for name, columns in _user_days(key).items():
+        during = columns["day"] > 0
+        window = {column: values[during] for column, values in columns.items()}
+        pre = {column: values[~during] for column, values in columns.items()}
+        found[name] = ArmUsers(window, pre, Outcomes.of(window, pre))
+    return found
+
+
+def arms(run: Run) -> dict[str, ArmUsers]:
+    """The run's arms with user-days, in the run's order; empty before the first day is finished."""
+    found = _arms(run.key)
+    return {arm: found[arm] for arm in run.arms if arm in found}
+
+
+def days(run: Run) -> list[int]:
+    """The finished days of the experiment."""
+    return list(range(1, run.day + 1))
+
+
+def outcomes(key: Key, arm: str) -> Outcomes:
+    """The arm's user-days, with each user's counts before the experiment."""
+    return _arms(key)[arm].outcomes
+
+
+def cell(key: Key, arm: str, metric: Metric) -> Moments:
+    """The arm's statistics of a metric over the whole window."""
+    columns = totals(key, arm)
+    return Moments.from_users(columns[metric.top], columns[metric.bottom])
+
+
+@lru_cache(maxsize=64)
+def totals(key: Key, arm: str) -> dict[str, Array]:
+    """Totals per user of the arm over the window."""
+    seen = outcomes(key, arm)
+    index = np.cumsum(seen.first) - 1
+    count = int(seen.first.sum())
+
+    def summed(values: Array) -> Array:
+        return np.bincount(index, values, count) if count else np.zeros(0)
+
+    acquisitions = summed(seen.acquisitions)
+    first = seen.first
+    return {
+        "users": np.ones(count),
+        "impressions": summed(seen.impressions),
+        "acquisitions": acquisitions,
+        "expected": summed(seen.expected),
+        "new_impressions": summed(seen.new_impressions),
+        "acquirers": (acquisitions > 0).astype(np.float64),
+        "country": seen.country[first],
+        "pre_impressions": seen.pre_impressions[first],
+    }
+
+
+def effects(run: Run, pairs: Sequence[tuple[str, str]], alpha: float) -> dict[str, list[Effect]]:
+    """Each metric's effects, by its key; Benjamini-Hochberg over the secondary ones."""
+    known = arms(run)
+    usable = tuple(pair for pair in pairs if set(pair) <= set(known))
+    return _effects(run.key, usable, alpha)
+
+
+@lru_cache(maxsize=64)
+def _effects(key: Key, pairs: tuple[tuple[str, str], ...], alpha: float) -> dict[str, list[Effect]]:
+    found = {}
+    for metric in METRICS:
+        cells = {arm: cell(key, arm, metric) for arm in {name for pair in pairs for name in pair}}
+        found[metric.key] = [
+            effect(metric.name, arm, base, cells[base], cells[arm], alpha) for arm, base in pairs
+        ]
+    secondary = [one for metric in METRICS if metric.role == "secondary" for one in found[metric.key]]
+    adjusted = iter(false_discovery(secondary))
+    for metric in METRICS:
+        if metric.role == "secondary":
+            found[metric.key] = [with_p(one, next(adjusted)) for one in found[metric.key]]
+    return found
+
+
+@dataclass(frozen=True, slots=True)
+class Series:
+    """An arm's effect against a control over days.
+
+    Attributes:
+        arm, control: names. days: simulated.
+        effects: with fixed-horizon intervals, one per day.
+    """
+
+    arm: str
+    control: str
+    days: list[int]
+    effects: list[Effect]
+
+
+def cumulative(run: Run, pairs: Sequence[tuple[str, str]], alpha: float) -> list[Series]:
+    """The effect on the primary metric over all days up to each."""
+    return _series(run, pairs, alpha, together=True)
+
+
+def daily(run: Run, pairs: Sequence[tuple[str, str]], alpha: float) -> list[Series]:
+    """The effect on the primary metric of each day alone."""
+    return _series(run, pairs, alpha, together=False)
+
+
+def _series(run: Run, pairs: Sequence[tuple[str, str]], alpha: float, *, together: bool) -> list[Series]:
+    known, ahead = arms(run), tuple(days(run))
+    if not ahead:
+        return []
+    found = []
+    for arm, base in pairs:
+        if arm not in known or base not in known:
+            continue
+        cells = [_looks(run.key, name, ahead, together) for name in (base, arm)]
+        one = [effect(str(day), arm, base, cells[0][i], cells[1][i], alpha) for i, day in enumerate(ahead)]
+        found.append(Series(arm, base, list(ahead), one))
+    return found
+
+
+@lru_cache(maxsize=64)
+def _looks(key: Key, arm: str, ahead: tuple[int, ...], together: bool) -> Moments:
+    seen = outcomes(key, arm)
+    if together:
+        return seen.looks(ahead).without_pre()
+    cells = []
+    for day in ahead:
+        rows = seen.day == day
+        cells.append(Moments.from_users(seen.acquisitions[rows], seen.impressions[rows]))
+    return stack(cells)
+
+
+def exposures(run: Run) -> dict[str, list[int]]:
+    """By arm, the users seen up to each finished day."""
+    found = {}
+    for arm, users in arms(run).items():
+        first = users.outcomes.day[users.outcomes.first]
+        found[arm] = [int((first <= day).sum()) for day in days(run)]
+    return found
+
+
+def effect(label: str, arm: str, base: str, control: Moments, treatment: Moments, alpha: float) -> Effect:
+    """The effect between two cells, by the delta method over users."""
+    found = contrast(control, treatment, alpha=alpha)
+    return Effect(
+        label=label,
+        arm=arm,
+        control=base,
+        top=float(treatment.total[..., 0]),
+        bottom=float(treatment.total[..., 1]),
+        control_top=float(control.total[..., 0]),
+        control_bottom=float(control.total[..., 1]),
+        rate=_number(found.treatment.rate),
+        control_rate=_number(found.control.rate),
+        lift=_number(found.lift),
+        ci=_interval(found.lift_ci),
+        difference=_number(found.difference),
+        difference_ci=_interval(found.difference_ci),
+        p_value=_number(found.p_value),
+        p_adjusted=None,
+        status=STATUSES[int(found.status)],
+        users=round(float(treatment.n)),
+        control_users=round(float(control.n)),
+    )
+
+
+def guardrail_bound(run: Run, metric: Metric, one: Effect, alpha: float) -> tuple[float | None, bool]:
+    """The worst relative change that is not excluded, and whether the guardrail's margin holds."""
+    from experiment.stats.guardrail import guardrail
+
+    if metric.margin is None:
+        return None, True
+    cells = [cell(run.key, name, metric) for name in (one.control, one.arm)]
+    found = guardrail(*cells, margin=metric.margin, alpha=alpha)
+    return _number(found.bound), bool(found.passed)
+
+
+def with_p(one: Effect, p: float | None) -> Effect:
+    """The effect with its p-value adjusted within a family."""
+    return replace(one, p_adjusted=p)
+
+
+def false_discovery(family: Sequence[Effect]) -> list[float | None]:
+    """Benjamini-Hochberg over a family of effects."""
+    if not family:
+        return []
+    p_values = [np.nan if one.p_value is None else one.p_value for one in family]
+    return [_number(p) for p in benjamini_hochberg(p_values)]
+
+
+def _number(value: Any) -> float | None:
+    number = float(value)
+    return number if np.isfinite(number) else None
+
+
+def _interval(ends: Array) -> tuple[float, float] | None:
+    low, high = float(ends[..., 0]), float(ends[..., 1])
+    return (low, high) if np.isfinite(low) and np.isfinite(high) else None

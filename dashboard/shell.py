@@ -1,0 +1,196 @@
+"""What every page stands in: the folder of runs, the chosen run, its header, charts and empty states."""
+
+from __future__ import annotations
+
+import shlex
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import streamlit as st
+
+from dashboard import markup, reading, results
+from dashboard.reading import Document, Run
+
+HERE = Path(__file__).parent
+
+CHART = {
+    "displaylogo": False,
+    "modeBarButtonsToRemove": ["select2d", "lasso2d", "autoScale2d", "toggleSpikelines"],
+    "toImageButtonOptions": {"format": "svg", "filename": "storelift"},
+}
+
+
+LEVELS = {"as planned": None, "90%": 0.10, "95%": 0.05, "99%": 0.01}
+"""Choices of the sidebar, and their levels."""
+
+
+def root() -> Path:
+    """The folder of runs that the window was opened on."""
+    given = [argument for argument in sys.argv[1:] if not argument.startswith("-")]
+    return Path(given[0] if given else "runs").absolute()
+
+
+def runs() -> list[Run]:
+    """All runs, newest first; read once per turn of a page."""
+    key = "_runs"
+    if key not in st.session_state:
+        st.session_state[key] = reading.runs_in(root())
+    found: list[Run] = st.session_state[key]
+    return found
+
+
+def refresh() -> None:
+    """Looks at the folder again."""
+    st.session_state.pop("_runs", None)
+
+
+def chosen() -> Run | None:
+    """The run that the sidebar names."""
+    return reading.chosen(runs(), st.session_state.get("run"))
+
+
+def opened(title: str, meaning: str) -> Run:
+    """The chosen run under the page's title; without one the page ends here, saying how to make one."""
+    st.title(title, anchor=False)
+    run = chosen()
+    if run is None:
+        no_runs()
+        st.stop()
+    st.html(markup.run_bar(run))
+    if meaning:
+        st.caption(meaning)
+    trouble(run)
+    return run
+
+
+def opened_results(title: str, meaning: str) -> tuple[Run, Document]:
+    """The chosen run and its results; without results the page ends here, saying why."""
+    run = opened(title, meaning)
+    found = results.document(run, level(), control())
+    if found is None:
+        no_results(run)
+        st.stop()
+    return run, found
+
+
+def level() -> float | None:
+    """The level chosen in the sidebar; None for the run's own."""
+    return LEVELS.get(str(st.session_state.get("level")))
+
+
+def control() -> str | None:
+    """The control chosen on the page; None for the run's own."""
+    found = st.session_state.get("against")
+    run = chosen()
+    return found if run is not None and found in run.arms and found != run.control else None
+
+
+def no_runs() -> None:
+    """There is no run yet."""
+    st.html(
+        markup.empty(
+            "No run here yet",
+            f"Runs are folders below {root()}. Start one on the page 'Start', or in a terminal:",
+            f"storelift run --preset tiny --out {shlex.quote(str(root() / 'first'))}",
+        )
+    )
+    st.page_link("views/start.py", label="Start an experiment", icon=":material/play_arrow:")
+
+
+def no_results(run: Run) -> None:
+    """The run has nothing to judge yet."""
+    if run.state == "running":
+        title, text, command = (
+            "Nothing to judge yet",
+            "The first day of the experiment is not finished. Follow it on the page 'Live'.",
+            None,
+        )
+    elif run.state == "damaged":
+        return
+    else:
+        title = "Nothing to judge"
+        text, command = "It ended before the first day of the experiment was finished.", None
+    st.html(markup.empty(title, text, command))
+    st.page_link("views/live.py", label="Live", icon=":material/monitor_heart:")
+
+
+def trouble(run: Run) -> None:
+    """What is wrong with the run, before anything is shown of it."""
+    folder = shlex.quote(str(run.path))
+    if run.state == "damaged":
+        text = f"{run.message}. What can still be read of it is shown."
+        st.html(
+            markup.empty(
+                "This run folder is not as it was written", text, f"storelift verify {folder}", bad=True
+            )
+        )
+    elif run.state == "failed":
+        text = f"{run.message or 'No cause was noted'}. Finished days are kept; it goes on with:"
+        st.html(markup.empty("This run failed", text, f"storelift resume {folder}", bad=True))
+    elif run.state == "interrupted":
+        cause = run.message or "no cause was noted"
+        text = f"It was interrupted: {cause}. Finished days are kept; it goes on with:"
+        st.html(markup.empty("This run is not finished", text, f"storelift resume {folder}"))
+
+
+def chart(figure: Any, key: str, alt: str) -> None:
+    """A chart with the takeaway for those who do not see it, and its numbers as text."""
+    figure.update_layout(uirevision=key)
+    st.plotly_chart(figure, key=key, alt=alt, config=CHART)
+    with st.popover(
+        "Numbers", type="tertiary", key=f"{key}-numbers", icon=":material/table_rows:", on_change="rerun"
+    ) as box:
+        if box.open:
+            rows = numbers(figure)
+            st.caption(alt)
+            st.dataframe(rows, hide_index=True, height=min(38 + 35 * len(rows), 320))
+            st.download_button(
+                "CSV",
+                as_csv(rows),
+                f"{key}.csv",
+                "text/csv",
+                key=f"{key}-csv",
+                on_click="ignore",
+                icon=":material/download:",
+            )
+
+
+def numbers(figure: Any) -> list[dict[str, Any]]:
+    """The points of a figure's named traces as rows."""
+    rows = []
+    for trace in figure.data:
+        if trace.name is None or trace.x is None or trace.y is None or trace.hoverinfo == "skip":
+            continue
+        for x, y in zip(trace.x, trace.y, strict=False):
+            rows.append({"series": trace.name, "x": x, "y": y})
+    return rows
+
+
+def as_csv(rows: Sequence[dict[str, Any]]) -> str:
+    """Rows as CSV."""
+    import csv
+    import io
+
+    out = io.StringIO()
+    if rows:
+        writer = csv.DictWriter(out, list(rows[0]))
+        writer.writeheader()
+        writer.writerows(rows)
+    return out.getvalue()
+
+
+def heading(text: str, note: str = "") -> None:
+    """A section's heading, with a line under it."""
+    st.subheader(text, anchor=False)
+    if note:
+        st.caption(note)
+
+
+def missing(title: str, text: str, run: Run, command: str) -> None:
+    """What has not been computed for this run, and the command that does."""
+    st.html(markup.empty(title, text, f"{command} {shlex.quote(str(run.path))}"))
+
+
+Page = Callable[[], None]

@@ -1,0 +1,235 @@
+"""What a result says, in sentences: the verdict with its reason, the health, and intervals in words."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from dashboard import results as outcome
+from dashboard.reading import Document, Run
+from experiment.report_text import STATUS_WORDS, level, power_note
+from experiment.words import arm_name, duration, interval, p_value, percent
+
+Comparison = Mapping[str, Any]
+
+GOOD, BAD, OPEN, ALARM = "good", "bad", "open", "alarm"
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """The answer of a run.
+
+    Attributes:
+        tone: good, bad, open or alarm. headline: one sentence.
+        evidence: a sentence per arm. note: what would change it, or how it may be read.
+    """
+
+    tone: str
+    headline: str
+    evidence: tuple[str, ...] = ()
+    note: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """One look at a run's health: whether it is good, in words, with the numbers behind it."""
+
+    good: bool
+    words: str
+    detail: str = ""
+
+
+def is_p(p: float | None) -> str:
+    """`p = .012`, `p <.0001`."""
+    text = p_value(p)
+    return f"p {text}" if text.startswith("<") else f"p = {text}"
+
+
+def decisive(c: Comparison, results: Document) -> bool:
+    """Whether a comparison decides at the run's level; before the end, by what may be read on any day."""
+    p = c.get("always_valid_p") if results["run"].get("stopped") else c.get("p_adjusted")
+    return p is not None and p < results["run"]["alpha"]
+
+
+def verdict(run: Run, results: Document | None) -> Verdict:
+    """The verdict on a run in whatever state."""
+    if results is None:
+        return Verdict(OPEN, "No result yet: the first day of the experiment is not finished.")
+    ratio = results["health"]["srm"]
+    if ratio["alarm"]:
+        return Verdict(
+            ALARM,
+            "Do not read the lifts: the arms' users do not match their shares.",
+            (f"Sample ratio mismatch, {is_p(ratio['p_value'])}, alarm below .001.",),
+            "Find what lost or moved users first; no correction of the numbers mends this.",
+        )
+    compared = outcome.against_control(results)
+    if not compared:
+        return Verdict(OPEN, "One arm only: there is nothing to compare.")
+    evidence = tuple(_evidence(c, results) for c in compared)
+    known = [c for c in compared if c["status"] == "ok"]
+    headline, tone = _headline(known, results)
+    if outcome.provisional(results):
+        day = f"day {run.day} of {run.days}"
+        what = "So far" if run.state == "running" else "Unfinished"
+        first = headline[0] if _is_name(headline) else headline[0].lower()
+        headline = f"{what}, after {day}: {first}{headline[1:]}"
+        return Verdict(
+            tone,
+            headline,
+            evidence,
+            "Until the last day only the always-valid figures may decide.",
+        )
+    return Verdict(tone, headline, evidence, _note(known, results))
+
+
+def _is_name(text: str) -> bool:
+    return not text.startswith(("No ", "A/A", "Nothing"))
+
+
+def _headline(known: Sequence[Comparison], results: Document) -> tuple[str, str]:
+    control = arm_name(results["run"]["control"])
+    sure = [c for c in known if decisive(c, results)]
+    better = sorted((c for c in sure if c["lift"] > 0), key=lambda c: -c["lift"])
+    worse = sorted((c for c in sure if c["lift"] < 0), key=lambda c: c["lift"])
+    if results["run"].get("identical_models"):
+        if sure:
+            names = _and([arm_name(c["arm"]) for c in sure])
+            return f"A/A test: {names} seems to differ from {control}, which is chance.", BAD
+        return f"A/A test: no arm differs from {control}, as it should be.", GOOD
+    if better:
+        best = better[0]
+        if len(better) > 1:
+            others = _and([arm_name(c["arm"]) for c in better[1:]])
+            extra = f"; {others} {'does' if len(better) == 2 else 'do'} too"
+        else:
+            extra = ""
+        return f"{arm_name(best['arm'])} acquires {_more(best['lift'])} than {control}{extra}.", GOOD
+    if worse and len(worse) == len(known):
+        names = _and([arm_name(c["arm"]) for c in reversed(worse)])
+        return f"{control} wins: {names} {'acquires' if len(worse) == 1 else 'acquire'} less.", BAD
+    if worse:
+        names = _and([arm_name(c["arm"]) for c in worse])
+        verb = "acquires" if len(worse) == 1 else "acquire"
+        return f"No arm is shown to beat {control}; {names} {verb} less.", BAD
+    if known:
+        return f"No arm is shown to differ from {control}.", OPEN
+    return "Nothing can be compared yet.", OPEN
+
+
+def _more(lift: float) -> str:
+    return f"{abs(100 * lift):.1f}% {'more' if lift >= 0 else 'less'}"
+
+
+def _evidence(c: Comparison, results: Document) -> str:
+    name = arm_name(c["arm"])
+    if c["status"] != "ok":
+        return f"{name}: {STATUS_WORDS.get(c['status'], c['status'])}."
+    of = level(results["run"])
+    if results["run"].get("stopped"):
+        ends, p = c["always_valid_ci"], c["always_valid_p"]
+        return f"{name}: {percent(c['lift'])}, always-valid {of} interval {interval(ends)}, {is_p(p)}."
+    p = is_p(c["p_adjusted"])
+    return f"{name}: {percent(c['lift'])}, {of} interval {interval(c['ci'])}, {p} after Holm."
+
+
+def _note(known: Sequence[Comparison], results: Document) -> str:
+    stopped = results["run"].get("stopped")
+    if stopped:
+        return f"Stopped after day {results['run']['days_run']} of {results['run']['days']}: {stopped}."
+    peeked = [
+        arm_name(c["arm"])
+        for c in known
+        if decisive(c, results)
+        and c["always_valid_p"] is not None
+        and c["always_valid_p"] >= results["run"]["alpha"]
+    ]
+    if peeked:
+        return (
+            f"For {_and(peeked)} this holds at the planned end only; the always-valid interval, which may be "
+            "read on any day, still includes 0."
+        )
+    if any(not decisive(c, results) for c in known):
+        note = power_note(results)
+        return note or ""
+    return "The always-valid intervals, which may be read on any day, agree."
+
+
+def health(run: Run, results: Document) -> list[Check]:
+    """What to look at before the lifts."""
+    of = results["health"]
+    ratio, before = of["srm"], of.get("pre_period", {"alarm": False, "p_value": None})
+    gate = results.get("gate", [])
+    refused = int(of.get("gate_refusals", 0))
+    observed = ", ".join(f"{arm_name(arm)} {users:,}" for arm, users in ratio.get("observed", {}).items())
+    checks = [
+        Check(
+            not ratio["alarm"],
+            "Users do not match their shares" if ratio["alarm"] else "Users match their shares",
+            f"Sample ratio: {is_p(ratio['p_value'])}, alarm below .001. {observed}.",
+        ),
+        Check(
+            not before["alarm"],
+            "Arms differed before the start" if before["alarm"] else "Arms were alike before",
+            f"Rates in the pre-period: {is_p(before['p_value'])} after Bonferroni, alarm below .001.",
+        ),
+        Check(
+            refused == 0,
+            f"Gate refused {refused} of {len(gate)} models"
+            if refused
+            else f"All {len(gate)} models passed the gate",
+            "A refused model never served; the one before it stayed.",
+        ),
+    ]
+    if run.warnings:
+        checks.append(Check(False, "Some files cannot be trusted", " ".join(run.warnings)))
+    return checks
+
+
+def trust(checks: Sequence[Check]) -> str:
+    """Whether the result can be trusted, in a sentence."""
+    bad = [check.words for check in checks if not check.good]
+    if not bad:
+        return "Nothing speaks against trusting it."
+    return f"Look at this first: {_and([words[0].lower() + words[1:] for words in bad])}."
+
+
+def lift_takeaway(c: Comparison, results: Document) -> str:
+    """The takeaway of a lift's picture, for those who hear it."""
+    name, control = arm_name(c["arm"]), arm_name(c["control"])
+    ends = c.get("ci")
+    return (
+        f"{name} against {control}: {percent(c['lift'])}, {level(results['run'])} interval {interval(ends)}"
+    )
+
+
+def ago(wall_s: float | None) -> str:
+    """How long ago that was: `12 s ago`, `3 h ago`."""
+    if wall_s is None:
+        return "never"
+    seconds = max(0.0, time.time() - wall_s)
+    for size, unit in ((86400.0, "d"), (3600.0, "h"), (60.0, "min")):
+        if seconds >= size:
+            return f"{seconds / size:.0f} {unit} ago"
+    return f"{seconds:.0f} s ago"
+
+
+def day_of(run: Run) -> str:
+    """`day 3 of 7`, or the day of the pre-period."""
+    if run.finished_day is None or run.finished_day < 1:
+        return "pre-period"
+    return f"day {run.day} of {run.days}"
+
+
+def lasted(run: Run) -> str | None:
+    """The work on the run so far, 1:02; None where it is not known."""
+    seconds = run.status.get("worked_s")
+    return duration(float(seconds)) if isinstance(seconds, int | float) else None
+
+
+def _and(names: Sequence[str]) -> str:
+    if len(names) < 2:
+        return "".join(names)
+    return f"{', '.join(names[:-1])} and {names[-1]}"
