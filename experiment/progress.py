@@ -124,8 +124,10 @@ class Progress:
 
     @property
     def seconds_left(self) -> float | None:
-        """Of the whole run, at the pace of this session; None before there is one."""
-        return (1.0 - self.share) * self._whole / self._done * self.seconds if self._done else None
+        """Of the whole run, at the pace of this session; None before its first day is done."""
+        if self._done < self._whole / len(self.days):
+            return None
+        return (1.0 - self.share) * self._whole / self._done * self.seconds
 
     def group_share(self, group: str) -> float:
         """Share of the experiment's days that the group has been served, 0 to 1."""

@@ -260,7 +260,7 @@ def _aa(differing: list[dict[str, Any]], control: str, run: Mapping[str, Any]) -
 
 
 def _is(p: str) -> str:
-    return p if p.startswith("<") else f"= {p}"
+    return f"< {p[1:]}" if p.startswith("<") else f"= {p}"
 
 
 def _size(lift: float) -> str:

@@ -134,7 +134,7 @@ def test_health_says_what_is_wrong() -> None:
     lopsided[1] = ArmResult("deep", USERS, some, lopsided[1].pre)
     ill = build(CONFIG, lopsided, DAYS, [], CLOCK).document
     assert ill["health"]["srm"]["alarm"]
-    assert ill["verdict"] == "Do not read the lifts: the arms' users do not match their shares (p <.0001)."
+    assert ill["verdict"] == "Do not read the lifts: the arms' users do not match their shares (p < .0001)."
     assert ill["arms"]["deep"]["offline_auc"] is None
 
 
