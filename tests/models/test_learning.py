@@ -62,8 +62,8 @@ def test_scores_are_calibrated(lab, kind):
     store = lab.store(smooth=0.5)
     rng = np.random.default_rng(4)
     ranker = registry.create(kind, store.apps, lab.cardinalities, {}, 1)
-    ranker.fit(store.log(rng, 1500, [1, 2]), 2)
-    held_out = store.log(rng, 1500, [2])
+    ranker.fit(store.log(rng, 4000, [1, 2, 3]), 2)
+    held_out = store.log(rng, 4000, [3])
     mean = (1 / (1 + np.exp(-ranker.score(held_out.requests).astype(np.float64)))).mean()
     assert mean / held_out.labels.mean() == pytest.approx(1.0, abs=0.12)
 
