@@ -9,6 +9,8 @@ from experiment.assignment import layer_of
 from experiment.daily import measure
 from experiment.diary import Diary
 from experiment.executor import Executor
+from experiment.outcomes import Outcomes, users_table
+from experiment.paths import RunPaths
 from experiment.quality import Quality
 from experiment.report import ArmResult, GateEntry, Report
 
@@ -31,7 +33,10 @@ def conclude(diary: Diary, workers: Executor, clock: dict[str, Any], stopped: st
         for day, entry in sorted(diary.days.items())
         for arm, verdict in entry.verdicts.items()
     ]
-    return report.build(config, arm_results(diary, offline), days, gate, clock, stopped)
+    results = arm_results(diary, offline)
+    outcomes = {result.name: Outcomes.of(result.window, result.pre) for result in results}
+    diary.folder.write_table(RunPaths(diary.folder.path).users(), users_table(outcomes))
+    return report.build(config, results, days, gate, clock, stopped)
 
 
 def arm_results(diary: Diary, offline: dict[str, Quality]) -> list[ArmResult]:

@@ -55,6 +55,10 @@ class RunPaths:
         """The arm's scores of the offline holdout."""
         return self.root / "metrics" / f"offline-{_checked(arm)}.safetensors"
 
+    def users(self) -> Path:
+        """`metrics/users.parquet`: user-days of the experiment, an input of `storelift analyze`."""
+        return self.root / "metrics" / "users.parquet"
+
     def user_days(self, day: int) -> Path:
         """Counts of the users who visited on a day."""
         return self.root / "metrics" / "user_days" / f"day={day:d}.parquet"

@@ -150,6 +150,7 @@ class RichLinearSettings(LinearSettings):
     crosses: tuple[Cross, ...] = Field(
         default=RICH_CROSSES, description="Cross-product transformations, by name."
     )
+    alpha: float = Field(default=0.2, gt=0, le=10, description="Learning rate per coordinate.")
 
 
 class NetTrainingSettings(TrainingSettings):

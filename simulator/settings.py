@@ -17,7 +17,7 @@ Deviation = Annotated[float, Field(ge=0.0, le=10.0)]
 class Settings(BaseModel):
     """Frozen settings that refuse unknown keys."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, use_attribute_docstrings=True)
 
 
 class WorldSettings(Settings):
