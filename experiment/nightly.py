@@ -22,12 +22,15 @@ from experiment.serving import published
 from experiment.tensors import write_arrays
 from experiment.worlds import world_of
 from models import registry
-from models.gate import Limits, Verdict, judge
+from models.gate import Limits, Verdict, judge, latency
 from simulator.keys import Stream, uniform
 from simulator.schema import Log, PublishedRanker, TrainableRanker
 
 CHECKPOINT_DAYS = 7
 """Whole training states are kept every so many days; between them a resumed run trains again from the log."""
+
+DRY_RUN_REQUESTS = 1024
+"""Requests of the training log that a model is tried on where no traffic is held out."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +60,7 @@ class Learned:
         verdict: of the gate; None where no model was published that night.
         impressions: trained on.
         seconds: wall-clock time; it decides nothing.
+        warnings: of the clock, on the published model; they decide nothing either.
     """
 
     learner: plan.Learner
@@ -64,6 +68,7 @@ class Learned:
     verdict: Verdict | None
     impressions: int
     seconds: float
+    warnings: tuple[str, ...] = ()
 
 
 def learn(task: LearnTask) -> Learned:
@@ -76,21 +81,25 @@ def learn(task: LearnTask) -> Learned:
     training, held_out = _night_log(task.run, config, task.learner, day)
     if len(training):
         trainer.fit(training, plan.training_key(config, day))
-    verdict = None
+    verdict: Verdict | None = None
+    warnings: tuple[str, ...] = ()
     if len(training) == 0:
         verdict = Verdict(False, ("log: no rows to train on reached the night",))
     elif _serves_tomorrow(config, task.learner, day):
         candidate = faults.break_model(config, task.learner, day, trainer.publish())
-        verdict = judge(candidate, _incumbent(task), held_out, _limits(config))
+        recorded = None if len(held_out) else training.requests.take(slice(0, DRY_RUN_REQUESTS))
+        verdict = judge(candidate, _incumbent(task), held_out, _limits(config), recorded)
         if not config.gate.enabled:
             verdict = dataclasses.replace(verdict, accepted=True)
         if verdict.accepted:
             _publish(task, candidate)
+            warnings = _warnings(config, candidate, held_out)
     if verdict is None or verdict.accepted:
         _trainers[task.run, task.learner.arms] = ((*task.accepted, day), trainer)
         if day % CHECKPOINT_DAYS == 0:
             _checkpoint(task, trainer)
-    return Learned(task.learner, day, verdict, int(training.labels.size), time.perf_counter() - started)
+    seconds = time.perf_counter() - started
+    return Learned(task.learner, day, verdict, int(training.labels.size), seconds, warnings)
 
 
 def _serves_tomorrow(config: Config, learner: plan.Learner, day: int) -> bool:
@@ -107,7 +116,19 @@ def _incumbent(task: LearnTask) -> PublishedRanker | None:
 
 def _limits(config: Config) -> Limits:
     gate = config.gate
-    return Limits(gate.auc_margin, gate.alpha, gate.calibration_min, gate.calibration_max, gate.score_limit)
+    return Limits(
+        gate.auc_margin, gate.log_loss_margin, gate.alpha, gate.calibration_min, gate.calibration_max,
+        gate.score_limit, gate.memory_limit,
+    )  # fmt: skip
+
+
+def _warnings(config: Config, candidate: PublishedRanker, held_out: Log) -> tuple[str, ...]:
+    """What the clock says of a candidate; it refuses nothing in a run, or no run could be repeated."""
+    limit = config.gate.latency_limit
+    if len(held_out) == 0:
+        return ()
+    found = latency(candidate, held_out.requests)
+    return () if found <= limit else (f"dry run: {found:.1f} ms for one request, allowed are {limit:g}",)
 
 
 _trainers: dict[tuple[Path, tuple[str, ...]], tuple[tuple[int, ...], TrainableRanker]] = {}

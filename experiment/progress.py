@@ -100,6 +100,7 @@ class Progress:
             seconds=round(result.seconds, 3),
             accepted=None if verdict is None else verdict.accepted,
             reasons=[] if verdict is None else list(verdict.reasons),
+            warnings=list(result.warnings),
         )
         self._tell("training", result.day)
 

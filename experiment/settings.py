@@ -85,14 +85,20 @@ class GateSettings(Settings):
     """Share of the users whose requests of the day are held out of training and judge both models."""
     auc_margin: Annotated[float, Field(ge=0.0, le=0.5)] = 0.005
     """Refused when the AUC is below the incumbent's by more than this, significantly."""
+    log_loss_margin: Annotated[float, Field(ge=0.0, le=10.0)] = 0.01
+    """Refused when the log loss is above the incumbent's by more than this (nats), significantly."""
     alpha: Annotated[float, Field(gt=0.0, lt=0.5)] = 0.05
-    """Level of the paired test of the two AUC."""
+    """Level of the paired tests of AUC and log loss."""
     calibration_min: Annotated[float, Field(ge=0.0, le=1.0)] = 0.5
     """Least predicted over observed acquisitions on the holdout."""
     calibration_max: Annotated[float, Field(ge=1.0, le=100.0)] = 2.0
     """Most predicted over observed acquisitions on the holdout."""
     score_limit: Annotated[float, Field(gt=0.0, le=1000.0)] = 30.0
     """Largest log odds, of either sign, in the dry run."""
+    memory_limit: Annotated[float, Field(gt=0.0, le=1e6)] = 4096.0
+    """MiB that a model may hold in memory."""
+    latency_limit: Annotated[float, Field(gt=0.0, le=60_000.0)] = 50.0
+    """Milliseconds of one request in the dry run: a warning in a run, a refusal in `serve`."""
 
 
 class FaultSettings(Settings):

@@ -8,9 +8,10 @@ C candidates, R rows of the folded table, D dimensions of an embedding, H units 
 
 from __future__ import annotations
 
+import copy
 import threading
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import torch
@@ -179,13 +180,24 @@ class FoldedNet:
         self._out_bias = arrays["out_bias"][0]
         self._most = max(STEP, TILE // hidden[0] // STEP * STEP)
 
-    def _scratch(self, rows: int) -> list[torch.Tensor]:
+    def rounded(self) -> Self:
+        """The same part with inputs, weights and results of its matrix products rounded to bf16.
+
+        The first layer, the biases and the last weights stay fp32. Raises ValueError where the processor has
+        no bf16 products.
+        """
+        matmul.require_bf16()
+        other = copy.copy(self)
+        vars(other)["_layers"] = [weights.bfloat16() for weights in self._layers]
+        return other
+
+    def _scratch(self, rows: int, kind: torch.dtype = torch.float32) -> list[torch.Tensor]:
         """The layers' outputs for a tile of so many rows; each thread has its own."""
         widths = (self._most, self._table.shape[1], *(w.shape[1] for w in self._layers))
         store: dict[Any, list[torch.Tensor]] = _LOCAL.__dict__
-        if widths not in store:
-            store[widths] = [torch.empty(self._most, width) for width in widths[1:]]
-        return [tile[:rows] for tile in store[widths]]
+        if (kind, widths) not in store:
+            store[kind, widths] = [torch.empty(self._most, width, dtype=kind) for width in widths[1:]]
+        return [tile[:rows] for tile in store[kind, widths]]
 
     def add(self, codes: Array, requests: Requests, out: Array) -> None:
         """Adds the part's log odds to `out` float32[B, C]; `codes` as of `features.user_codes`."""
@@ -220,7 +232,11 @@ class FoldedNet:
                 views[0],
             )
             for k, weights in enumerate(self._layers):
-                torch.mm(tiles[k], weights, out=tiles[k + 1])
+                if weights.dtype is torch.bfloat16:
+                    narrow = self._scratch(rows, torch.bfloat16)
+                    tiles[k + 1].copy_(torch.mm(narrow[k].copy_(tiles[k]), weights, out=narrow[k + 1]))
+                else:
+                    torch.mm(tiles[k], weights, out=tiles[k + 1])
                 if k + 1 < len(self._layers):
                     _bias_relu(views[k + 1], self._biases[k])
             _add_logits(views[-1], bias, self._out, self._out_bias, at, flat)

@@ -8,6 +8,7 @@ the default stays. A probe decides once per process, so a process computes in on
 from __future__ import annotations
 
 import functools
+from typing import Any
 
 import torch
 
@@ -25,3 +26,15 @@ def prepare() -> str:
     if float(((a @ b).double() - exact).abs().max() / exact.abs().max()) > TOLERANCE:
         torch.set_float32_matmul_precision("highest")
     return torch.get_float32_matmul_precision()
+
+
+def has_bf16() -> bool:
+    """Whether the processor multiplies bf16 in hardware; elsewhere it would be slower than fp32."""
+    cpu: Any = torch.cpu
+    return bool(cpu._is_avx512_bf16_supported() or cpu._is_amx_tile_supported())  # noqa: SLF001
+
+
+def require_bf16() -> None:
+    """Raises ValueError where the processor has no bf16 products."""
+    if not has_bf16():
+        raise ValueError("precision: got bf16 on a processor without bf16 products, fp32 is allowed")
