@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -17,6 +18,14 @@ BLOCK = 128
 ranking: every call has this shape, the last one padded, so that grouping never shows."""
 
 _CHUNK = 16 * BLOCK
+
+Lap = Callable[[str], object]
+"""Told of each stage as it ends: retrieval, score, slate, respond, log."""
+
+
+def _unwatched(stage: str) -> None:
+    """Takes no time of a stage."""
+    del stage
 
 
 @dataclass(slots=True)
@@ -55,24 +64,31 @@ def arrive(world: World, user_ids: Array) -> Audience:
     return Audience(profiles, world.initial_installs(profiles))
 
 
-def serve(world: World, audience: Audience, day: int, policy: Policy, index: Index) -> tuple[Log, Truth]:
+def serve(
+    world: World, audience: Audience, day: int, policy: Policy, index: Index, lap: Lap = _unwatched
+) -> tuple[Log, Truth]:
     """Serves all visits of one day and lets the acquired apps be installed.
 
     Args:
         world: the store. audience: its users; `audience.installed` is changed. day: simulated day.
         policy: how apps are ranked. index: of retrieval, the same for all policies.
+        lap: for a profile; it changes nothing.
     """
     visitors = world.visitors(audience.profiles, day)
     chunks = [visitors[start : start + _CHUNK] for start in range(0, max(len(visitors), 1), _CHUNK)]
-    parts = [_serve_chunk(world, audience, rows, day, policy, index) for rows in chunks]
-    return Log.concatenate([log for log, _ in parts]), Truth.concatenate([truth for _, truth in parts])
+    parts = [_serve_chunk(world, audience, rows, day, policy, index, lap) for rows in chunks]
+    log, truth = Log.concatenate([log for log, _ in parts]), Truth.concatenate([truth for _, truth in parts])
+    lap("log")
+    return log, truth
 
 
 def _serve_chunk(
-    world: World, audience: Audience, rows: Array, day: int, policy: Policy, index: Index
+    world: World, audience: Audience, rows: Array, day: int, policy: Policy, index: Index, lap: Lap
 ) -> tuple[Log, Truth]:
     requests, sources = world.requests(audience.profiles, rows, audience.installed, day, index)
+    lap("retrieval")
     scores = score_in_blocks(policy.ranker, requests)
+    lap("score")
     slate = exploration.slates(
         world.seed,
         requests.user_id,
@@ -82,20 +98,25 @@ def _serve_chunk(
         policy.shown,
         policy.exploration,
     )
+    propensities = exploration.propensities(scores, slate, policy.exploration)
     shown = with_apps(requests, np.take_along_axis(requests.apps, slate, axis=1))
+    lap("slate")
     odds, exceptions = world.log_odds(audience.profiles, rows, shown)
     chances, labels = world.respond(shown, odds)
     response.install(audience.installed, rows, shown.apps, labels)
+    lap("respond")
     log = Log(
         requests=shown,
         positions=np.broadcast_to(np.arange(policy.shown, dtype=np.int8), slate.shape),
         sources=np.take_along_axis(sources, slate, axis=1),
         scores=np.take_along_axis(scores, slate, axis=1),
         labels=labels,
-        propensities=exploration.propensities(scores, slate, policy.exploration),
+        propensities=propensities,
         model_version=np.full(len(rows), policy.version),
     )
-    return log, Truth(shown.request_id, chances, exceptions.astype(np.float32))
+    truth = Truth(shown.request_id, chances, exceptions.astype(np.float32))
+    lap("log")
+    return log, truth
 
 
 def score_in_blocks(ranker: Ranker, requests: Requests) -> Array:
