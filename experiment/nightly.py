@@ -131,12 +131,12 @@ def _warnings(config: Config, candidate: PublishedRanker, held_out: Log) -> tupl
     return () if found <= limit else (f"dry run: {found:.1f} ms for one request, allowed are {limit:g}",)
 
 
-_trainers: dict[tuple[Path, tuple[str, ...]], tuple[tuple[int, ...], TrainableRanker]] = {}
+_trainers: dict[tuple[Path, tuple[str, ...]], tuple[tuple[int, ...], TrainableRanker | None]] = {}
 
 
 def _trainer(task: LearnTask) -> TrainableRanker:
     """The learner after the accepted nights: remembered, or from a checkpoint and the log since."""
-    fitted, trainer = _trainers.pop((task.run, task.learner.arms), ((), None))
+    fitted, trainer = _remembered(task)
     if trainer is not None and fitted == task.accepted and task.config.experiment.warm_start:
         return trainer
     fitted, trainer = (), None
@@ -156,6 +156,15 @@ def _trainer(task: LearnTask) -> TrainableRanker:
         training, _ = _night_log(task.run, task.config, learner, day)
         trainer.fit(training, plan.training_key(task.config, day))
     return trainer
+
+
+def _remembered(task: LearnTask) -> tuple[tuple[int, ...], TrainableRanker | None]:
+    """Takes what is remembered of the learner, and drops what it parted from."""
+    found = _trainers.pop((task.run, task.learner.arms), ((), None))
+    for run, arms in list(_trainers):
+        if run != task.run or set(arms) & set(task.learner.arms):
+            del _trainers[run, arms]
+    return found
 
 
 def _checkpoint(task: LearnTask, trainer: TrainableRanker) -> None:
