@@ -64,6 +64,8 @@ PAGES = {
 def sidebar() -> None:
     """Which run, at which level."""
     names = [run.name for run in shell.runs()]
+    if st.session_state.get("watch") in names:  # it was started here, and its folder is there now
+        st.session_state["run"] = st.session_state.pop("watch")
     with st.sidebar:
         if not names:
             st.caption(f"No run in {shell.root()}")

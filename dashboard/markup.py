@@ -75,8 +75,10 @@ def empty(title: str, text: str, command: str | None = None, *, bad: bool = Fals
     )
 
 
-def table(head: Sequence[str], rows: Sequence[Sequence[str]], theirs: Sequence[int] = ()) -> str:
-    """A plain table; the columns at `theirs` are somebody else's figures, set apart."""
+def table(
+    head: Sequence[str], rows: Sequence[Sequence[str]], theirs: Sequence[int] = (), *, text: bool = False
+) -> str:
+    """A plain table, of `text` or of numbers; the columns at `theirs` are somebody else's, set apart."""
 
     def cells(tag: str, texts: Sequence[str]) -> str:
         return "".join(
@@ -85,7 +87,8 @@ def table(head: Sequence[str], rows: Sequence[Sequence[str]], theirs: Sequence[i
         )
 
     body = "".join(f"<tr>{cells('td', row)}</tr>" for row in rows)
+    kind = "plain text" if text else "plain"
     return (
-        f'<div class="plain-wrap"><table class="plain"><thead><tr>{cells("th", head)}</tr></thead>'
+        f'<div class="plain-wrap"><table class="{kind}"><thead><tr>{cells("th", head)}</tr></thead>'
         f"<tbody>{body}</tbody></table></div>"
     )

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from dashboard.reading import Key, Run
 from experiment.outcomes import Outcomes
-from experiment.stats.moments import Moments, stack
+from experiment.stats.moments import Moments
 from experiment.stats.multiplicity import benjamini_hochberg
 from experiment.stats.ratio import STATUSES, contrast
 
@@ -139,18 +139,28 @@ class ArmUsers:
     outcomes: Outcomes
 
 
+def user_day_files(run: Run) -> list[Path]:
+    """The files of users' counts of the finished days."""
+    return _files(run.key)
+
+
+def _files(key: Key) -> list[Path]:
+    found = []
+    for file in (Path(key.path) / "metrics" / "user_days").glob("day=*.parquet"):
+        day = file.stem.partition("=")[2]
+        if key.finished is not None and day.lstrip("-").isdigit() and int(day) <= key.finished:
+            found.append((int(day), file))
+    return [file for _, file in sorted(found)]
+
+
 @lru_cache(maxsize=4)
 def _user_days(key: Key) -> dict[str, dict[str, Array]]:
     """Columns by group over all finished days, `day` among them."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    folder = Path(key.path) / "metrics" / "user_days"
     tables = []
-    for file in folder.glob("day=*.parquet"):
-        text = file.stem.partition("=")[2]
-        if key.finished is None or not text.lstrip("-").isdigit() or int(text) > key.finished:
-            continue
+    for file in _files(key):
         try:
             table = pq.read_table(
                 file, columns=[*COLUMNS, "group", "day"], partitioning=None, read_dictionary=["group"]
@@ -249,57 +259,6 @@ def _effects(key: Key, pairs: tuple[tuple[str, str], ...], alpha: float) -> dict
         if metric.role == "secondary":
             found[metric.key] = [with_p(one, next(adjusted)) for one in found[metric.key]]
     return found
-
-
-@dataclass(frozen=True, slots=True)
-class Series:
-    """An arm's effect against a control over days.
-
-    Attributes:
-        arm, control: names. days: simulated.
-        effects: with fixed-horizon intervals, one per day.
-    """
-
-    arm: str
-    control: str
-    days: list[int]
-    effects: list[Effect]
-
-
-def cumulative(run: Run, pairs: Sequence[tuple[str, str]], alpha: float) -> list[Series]:
-    """The effect on the primary metric over all days up to each."""
-    return _series(run, pairs, alpha, together=True)
-
-
-def daily(run: Run, pairs: Sequence[tuple[str, str]], alpha: float) -> list[Series]:
-    """The effect on the primary metric of each day alone."""
-    return _series(run, pairs, alpha, together=False)
-
-
-def _series(run: Run, pairs: Sequence[tuple[str, str]], alpha: float, *, together: bool) -> list[Series]:
-    known, ahead = arms(run), tuple(days(run))
-    if not ahead:
-        return []
-    found = []
-    for arm, base in pairs:
-        if arm not in known or base not in known:
-            continue
-        cells = [_looks(run.key, name, ahead, together) for name in (base, arm)]
-        one = [effect(str(day), arm, base, cells[0][i], cells[1][i], alpha) for i, day in enumerate(ahead)]
-        found.append(Series(arm, base, list(ahead), one))
-    return found
-
-
-@lru_cache(maxsize=64)
-def _looks(key: Key, arm: str, ahead: tuple[int, ...], together: bool) -> Moments:
-    seen = outcomes(key, arm)
-    if together:
-        return seen.looks(ahead).without_pre()
-    cells = []
-    for day in ahead:
-        rows = seen.day == day
-        cells.append(Moments.from_users(seen.acquisitions[rows], seen.impressions[rows]))
-    return stack(cells)
 
 
 def exposures(run: Run) -> dict[str, list[int]]:

@@ -1,4 +1,4 @@
-"""One hue, marker and dash per arm, the same on every page; colour never stands alone."""
+"""One hue and marker per arm, the same on every page; colour never stands alone."""
 
 from __future__ import annotations
 
@@ -22,7 +22,6 @@ KNOWN = {
 OTHERS = ("#56B4E9", "#CC79A7", "#E69F00", "#8C6BB1", "#A6761D", "#1B9E77", "#E7298A", "#7570B3")
 
 SHAPES = ("circle", "square", "diamond", "triangle-up", "cross", "pentagon")
-DASHES = ("solid", "dash", "dashdot", "longdash", "dot", "longdashdot")
 
 BAND = 0.18
 """Opacity of an interval's band."""
@@ -33,12 +32,11 @@ class Ink:
     """How an arm is drawn.
 
     Attributes:
-        colour: a hue of Okabe and Ito. shape: of its markers. dash: of its lines.
+        colour: a hue of Okabe and Ito. shape: of its markers.
     """
 
     colour: str
     shape: str
-    dash: str
 
     @property
     def band(self) -> str:
@@ -56,5 +54,5 @@ def inks(arms: Sequence[str]) -> dict[str, Ink]:
         hue = KNOWN.get(arm)
         if hue is None:
             hue, others = spare[others % len(spare)], others + 1
-        found[arm] = Ink(hue, SHAPES[number % len(SHAPES)], DASHES[number % len(DASHES)])
+        found[arm] = Ink(hue, SHAPES[number % len(SHAPES)])
     return found

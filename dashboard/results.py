@@ -8,11 +8,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import lru_cache
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from dashboard import diaries, measures
 from dashboard.reading import Document, Run
 from experiment.errors import BadInput
+
+if TYPE_CHECKING:
+    from experiment.config import Config
+    from experiment.report import ArmResult
+    from experiment.stats.results import Look
 
 NOT_FINISHED = "not finished"
 """What `run.stopped` says of a run that is not at its end: only always-valid figures may be read."""
@@ -77,11 +82,46 @@ class _Hidden:
 
 @lru_cache(maxsize=_CACHE)
 def _built(_: object, hidden: _Hidden, alpha: float | None, control: str | None) -> Document | None:
-    from experiment import config as configuration
     from experiment import report
-    from experiment.assignment import layer_of
 
     run = hidden.run
+    inputs = _inputs(run, alpha, control)
+    if inputs is None:
+        return None
+    config, results = inputs
+    stopped = run.report["run"].get("stopped") if run.report else NOT_FINISHED
+    built = report.build(config, results, measures.days(run), [], {}, stopped).document
+    if run.report is not None:
+        return _merged(run.report, built)
+    return _with_entries(built, diaries.entries(run))
+
+
+def looks(run: Run, alpha: float | None = None, control: str | None = None) -> Sequence[Look]:
+    """The comparisons as they stood after each day; none where the run's data do not give them."""
+    if run.day < 1:
+        return ()
+    try:
+        return _looks(run.key, _Hidden(run), alpha, control)
+    except (BadInput, KeyError, ValueError, OSError):
+        return ()
+
+
+@lru_cache(maxsize=_CACHE)
+def _looks(_: object, hidden: _Hidden, alpha: float | None, control: str | None) -> Sequence[Look]:
+    from experiment import report
+
+    inputs = _inputs(hidden.run, alpha, control)
+    if inputs is None:
+        return ()
+    config, results = inputs
+    return report.analyse(config, results, measures.days(hidden.run)).days
+
+
+def _inputs(run: Run, alpha: float | None, control: str | None) -> tuple[Config, list[ArmResult]] | None:
+    from experiment import config as configuration
+    from experiment.assignment import layer_of
+    from experiment.report import ArmResult
+
     config = configuration.parse((run.path / "config.toml").read_text("utf-8"))
     changed = {name: value for name, value in (("alpha", alpha), ("control", control)) if value is not None}
     if changed:
@@ -90,14 +130,7 @@ def _built(_: object, hidden: _Hidden, alpha: float | None, control: str | None)
     if set(known) != set(config.arms):
         return None
     layer = layer_of(config)
-    results = [
-        report.ArmResult(arm, layer.size(arm), known[arm].window, known[arm].pre) for arm in config.arms
-    ]
-    stopped = run.report["run"].get("stopped") if run.report else NOT_FINISHED
-    built = report.build(config, results, measures.days(run), [], {}, stopped).document
-    if run.report is not None:
-        return _merged(run.report, built)
-    return _with_entries(built, diaries.entries(run))
+    return config, [ArmResult(arm, layer.size(arm), known[arm].window, known[arm].pre) for arm in config.arms]
 
 
 def _merged(own: Document, built: Document) -> Document:

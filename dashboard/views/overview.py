@@ -85,8 +85,8 @@ with st.expander("Every number, and how it was made", icon=":material/functions:
     st.markdown(
         "Rate: acquisitions over impressions, R = Σx / Σy over users; its variance by the delta method, "
         "(s²ₓ − 2 R sₓᵧ + R² s²ᵧ) / ȳ² / n. Lift: R of the arm over R of the control, less 1; interval "
-        "on the logarithm. p: two-sided z of the difference, then Holm. Always-valid: a confidence sequence fixed "
-        "before the first look. CUPED: the same difference less θ times the difference before. "
+        "on the logarithm. p: two-sided z of the difference, then Holm. Always-valid: a confidence "
+        "sequence fixed beforehand. CUPED: the same difference less θ times the difference before. "
         "Noise taken out: labels replaced by the simulator's true chances."
     )
 with st.container(horizontal=True):

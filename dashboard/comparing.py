@@ -1,0 +1,104 @@
+"""Runs side by side: what differs in their settings, and what came of it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from statistics import fmean, stdev
+from typing import Any
+
+from dashboard import results as outcome
+from dashboard.reading import Document, Run
+from experiment.words import DASH, arm_name, number, percent
+
+SPREAD = "run."
+"""Settings of how the work was spread, which change no result."""
+
+
+def flat(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Settings by dotted path."""
+    found: dict[str, Any] = {}
+    for key, value in config.items():
+        if isinstance(value, Mapping) and value:
+            found |= flat(value, f"{prefix}{key}.")
+        else:
+            found[f"{prefix}{key}"] = value
+    return found
+
+
+def differing(runs: Sequence[Run]) -> list[list[str]]:
+    """Rows of the settings that are not the same in all runs: path, then a value for each."""
+    settings = [flat(run.config) for run in runs]
+    paths = [
+        path for path in dict.fromkeys(p for one in settings for p in one) if not path.startswith(SPREAD)
+    ]
+    rows = []
+    for path in paths:
+        values = [_plain(one.get(path)) for one in settings]
+        if len(set(values)) > 1:
+            rows.append([path, *values])
+    return rows
+
+
+def _plain(value: Any) -> str:
+    if value is None:
+        return DASH
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+
+
+def overview(runs: Sequence[Run]) -> list[dict[str, Any]]:
+    """A row per run for the table of runs."""
+    rows = []
+    for run in runs:
+        compared = outcome.against_control(run.report) if run.report else []
+        rows.append(
+            {
+                "run": run.name,
+                "state": run.state,
+                "preset": str(run.setting("preset", "")),
+                "seed": run.setting("seed"),
+                "day": f"{run.day} / {run.days}" if run.days else "",
+                "started": None if run.started is None else run.started * 1000,
+                "lifts": ", ".join(f"{arm_name(c['arm'])} {percent(c['lift'])}" for c in compared),
+                "AUC": ", ".join(
+                    f"{arm_name(arm)} {number(of.get('offline_auc'))}"
+                    for arm, of in (run.report or {}).get("arms", {}).items()
+                    if of.get("offline_auc") is not None
+                ),
+            }
+        )
+    return rows
+
+
+@dataclass(frozen=True, slots=True)
+class Spread:
+    """An arm's lift over runs that differ in their seed only.
+
+    Attributes:
+        arm, control: names. lifts: one per seed. mean: of them. error: of the mean, None for one seed.
+    """
+
+    arm: str
+    control: str
+    lifts: list[float]
+    mean: float
+    error: float | None
+
+
+def over_seeds(found: Sequence[Document]) -> list[Spread]:
+    """Each comparison over the runs that have it."""
+    by_pair: dict[tuple[str, str], list[float]] = {}
+    for document in found:
+        for c in document["comparisons"]:
+            if c["lift"] is not None:
+                by_pair.setdefault((c["arm"], c["control"]), []).append(float(c["lift"]))
+    return [
+        Spread(*pair, lifts, fmean(lifts), stdev(lifts) / len(lifts) ** 0.5 if len(lifts) > 1 else None)
+        for pair, lifts in by_pair.items()
+    ]
+
+
+def same_but_seed(runs: Sequence[Run]) -> bool:
+    """Whether the runs differ in nothing but the seed."""
+    return len(runs) > 1 and all(row[0] == "seed" for row in differing(runs))

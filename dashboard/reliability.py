@@ -1,0 +1,45 @@
+"""Predicted against observed acquisitions, from the log of a day."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from typing import Any
+
+from dashboard.reading import Key, Run
+from experiment.paths import RunPaths
+
+BINS = 10
+REQUESTS = 200_000
+"""At most so many requests of each arm are read."""
+
+
+def curves(run: Run) -> dict[str, list[tuple[float, float, int]]]:
+    """By arm: (predicted, observed, impressions) in bins of the score, on the last finished day."""
+    if run.day < 1:
+        return {}
+    found = {arm: _curve(run.key, arm, run.day) for arm in run.arms}
+    return {arm: curve for arm, curve in found.items() if curve}
+
+
+@lru_cache(maxsize=64)
+def _curve(key: Key, arm: str, day: int) -> list[tuple[float, float, int]]:
+    from pathlib import Path
+
+    import duckdb
+    import pyarrow.dataset as ds
+
+    folder = RunPaths(Path(key.path)).log(arm, day)
+    if not folder.is_dir():
+        return []
+    with duckdb.connect(":memory:", config={"threads": 1}) as database:
+        database.register("served", ds.dataset(folder, format="parquet"))
+        rows: list[tuple[Any, ...]] = database.sql(
+            f"""
+            WITH shown AS (
+              SELECT 1 / (1 + exp(-unnest(scores))) AS chance, unnest(labels) AS label
+              FROM (SELECT scores, labels FROM served LIMIT {REQUESTS})
+            ), binned AS (SELECT chance, label, ntile({BINS}) OVER (ORDER BY chance) AS bin FROM shown)
+            SELECT avg(chance), avg(label), count(*) FROM binned GROUP BY bin ORDER BY bin
+            """
+        ).fetchall()
+    return [(float(predicted), float(observed), int(count)) for predicted, observed, count in rows]

@@ -1,0 +1,97 @@
+"""Single requests out of the log, each with the truth beside what was observed."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from dashboard.reading import Run
+from experiment.paths import RunPaths
+
+MOST = 200
+"""Requests listed at a time."""
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """A request as it was served.
+
+    Attributes:
+        number: its id, as text, as it may exceed what a page's script counts to. facts: who asked, and when.
+        shown: a row per shown app. installed: the user's apps then. model: that served.
+    """
+
+    number: str
+    facts: dict[str, Any]
+    shown: list[dict[str, Any]]
+    installed: list[int]
+    model: str
+
+
+def listed(run: Run, arm: str, day: int) -> list[dict[str, Any]]:
+    """The first requests that `arm` served on `day`."""
+    table = _head(RunPaths(run.path).log(arm, day))
+    if table is None:
+        return []
+    rows = table.select(["request_id", "user_id", "hour", "country", "labels", "installed"]).to_pylist()
+    return [
+        {
+            "request": str(row["request_id"]),
+            "user": row["user_id"],
+            "hour": row["hour"],
+            "country": row["country"],
+            "installed apps": len(row["installed"]),
+            "acquired": sum(row["labels"]),
+        }
+        for row in rows
+    ]
+
+
+def request(run: Run, arm: str, day: int, number: str) -> Request | None:
+    """One of the listed requests, with the truth of its shown apps."""
+    paths = RunPaths(run.path)
+    log, truth = _head(paths.log(arm, day)), _head(paths.truth(arm, day))
+    if log is None:
+        return None
+    row = next((row for row in log.to_pylist() if str(row["request_id"]) == number), None)
+    if row is None:
+        return None
+    known = {str(one["request_id"]): one for one in truth.to_pylist()} if truth is not None else {}
+    beside = known.get(number, {})
+    count = len(row["apps"])
+    chances = beside.get("probabilities") or [None] * count
+    exceptions = beside.get("exceptions") or [None] * count
+    shown = [
+        {
+            "position": row["positions"][i] + 1,
+            "app": row["apps"][i],
+            "found by": row["sources"][i],
+            "score": row["scores"][i],
+            "predicted": 1 / (1 + math.exp(-row["scores"][i])),
+            "acquired": bool(row["labels"][i]),
+            "true chance": chances[i],
+            "exception": exceptions[i],
+        }
+        for i in range(count)
+    ]
+    names = ("user_id", "sim_day", "hour", "device", "country", "language", "age_band", "gender")
+    facts = {name: row[name] for name in names}
+    return Request(number, facts, shown, list(row["installed"]), str(row["model_version"]))
+
+
+def _head(folder: Path) -> Any:
+    """The first rows of the first part in a folder; None where there is none to read."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    parts = sorted(folder.glob("part-*.parquet"))
+    if not parts:
+        return None
+    try:
+        with pq.ParquetFile(parts[0]) as file:
+            batch = next(file.iter_batches(MOST), None)
+    except (OSError, pa.ArrowException):
+        return None
+    return None if batch is None else pa.Table.from_batches([batch])

@@ -1,0 +1,196 @@
+"""How a run is doing: what it does now, how fast, how long still, and how the lift comes out."""
+
+from __future__ import annotations
+
+import time
+from datetime import datetime
+from itertools import pairwise
+
+import streamlit as st
+
+from dashboard import figures, launch, markup, reading, series, shell, words
+from dashboard import results as outcome
+from dashboard.figures import Line
+from dashboard.palette import inks
+from dashboard.reading import Run
+from experiment.report_text import level
+from experiment.words import arm_name, big, duration, interval, percent
+
+EVENTS = 20
+"""Shown of the last ones."""
+
+PHASES = {
+    "starting": "build the world",
+    "serving": "serve and log",
+    "training": "train, pass the gate",
+    "analysing": "analyse",
+    "done": "done",
+}
+
+
+def wait_for(waiting: launch.Launched) -> None:
+    """The page until the run folder is there."""
+    st.title("Live", anchor=False)
+
+    @st.fragment(run_every="1s")
+    def until_there() -> None:
+        """Looks for the run folder."""
+        if waiting.code not in (None, 0):
+            st.html(markup.empty("It did not start", waiting.last_words() or "It said nothing.", bad=True))
+            return
+        st.html(
+            markup.empty(f"Starting {waiting.folder.name}", "It is loading; its folder appears in seconds.")
+        )
+        st.progress(0.0)
+        if reading.is_run(waiting.folder):
+            st.rerun()
+
+    until_there()
+
+
+watched = launch.started_here(str(st.session_state.get("watch", "")))
+if watched is not None:
+    wait_for(watched)
+    st.stop()
+
+run = shell.opened("Live", "")
+path = run.path
+
+
+def head(now: Run) -> None:
+    """Phase, speed and time left."""
+    status = now.status
+    phase = str(status.get("phase", "starting"))
+    marks = "".join(
+        f'<span class="{"now" if name == phase and now.state == "running" else ""}">{words_}</span>'
+        for name, words_ in PHASES.items()
+        if name != "done"
+    )
+    st.html(f'<div class="phases sl" aria-label="Phases of a day">{marks}</div>')
+    share = min(1.0, max(0.0, float(status.get("share") or 0.0)))
+    day = status.get("sim_day")
+    where = "pre-period" if not isinstance(day, int) or day < 1 else f"day {day} of {now.days}"
+    st.progress(share, f"{share:.0%} · {where}")
+    worked = float(status.get("worked_s") or 0.0)
+    shown = int(status.get("impressions") or 0)
+    left = worked * (1 - share) / share if 0 < share < 1 and now.state == "running" else None
+    with st.container(horizontal=True):
+        st.metric("Impressions", big(shown), border=True)
+        st.metric(
+            "Per second", big(shown / worked) if worked > 0 else "–", border=True, chart_data=speed(now)
+        )
+        st.metric("Worked", duration(worked), border=True)
+        st.metric("Left, about", duration(left) if left is not None else "–", border=True)
+        st.metric("Last heard of", words.ago(now.heartbeat), border=True)
+    quiet = time.time() - now.heartbeat if now.heartbeat else 0.0
+    if now.state == "running" and quiet > 60:
+        st.warning(f"Nothing heard for {duration(quiet)}. A long training, or a process that hangs.")
+
+
+def speed(now: Run) -> list[float] | None:
+    """Impressions per second of each simulated day so far."""
+    totals: dict[str, float] = {}
+    ends: dict[int, tuple[float, float]] = {}
+    for event in reading.events(now):
+        if event.get("event") == "served" and isinstance(event.get("sim_day"), int):
+            totals[str(event.get("arm"))] = float(event.get("impressions", 0))
+        if isinstance(event.get("sim_day"), int) and "wall_s" in event:
+            ends[event["sim_day"]] = (float(event["wall_s"]), sum(totals.values()))
+    points = [ends[day] for day in sorted(ends)]
+    rates = [(total - before) / (at - then) for (then, before), (at, total) in pairwise(points) if at > then]
+    return rates if len(rates) > 1 else None
+
+
+def story(now: Run) -> None:
+    """The last events, newest first."""
+    rows: list[list[str]] = []
+    for event in reversed(reading.events(now)):
+        at = event.get("wall_s")
+        when = f"{datetime.fromtimestamp(at).astimezone():%H:%M:%S}" if isinstance(at, int | float) else ""
+        line = told(event)
+        if not rows or rows[-1][1] != line:
+            rows.append([when, line])
+        if len(rows) == EVENTS:
+            break
+    if rows:
+        st.html(f'<div class="events">{markup.table(["When", "What"], rows, text=True)}</div>')
+    else:
+        st.html(markup.empty("No events yet", "They appear here as they happen."))
+
+
+def told(event: dict[str, object]) -> str:
+    """An event in words."""
+    kind, day = str(event.get("event", "")), event.get("sim_day")
+    if kind == "served":
+        who = arm_name(str(event.get("arm", "")))
+        group = str(event.get("group", ""))
+        whom = "" if group == event.get("arm") else f" the users of {arm_name(group)}"
+        return f"Day {day}: {who} served{whom}"
+    if kind == "learned":
+        arms = event.get("arms")
+        names = ", ".join(arm_name(str(arm)) for arm in arms) if isinstance(arms, list) else ""
+        accepted = event.get("accepted")
+        verdict = "passed the gate" if accepted else "its first model" if accepted is None else "refused"
+        reasons = event.get("reasons")
+        why = f": {'; '.join(map(str, reasons))}" if isinstance(reasons, list) and reasons else ""
+        return f"Night after day {day}: {names} trained, {verdict}{why}"
+    if kind == "failed":
+        return f"Failed: {event.get('cause', '')}"
+    return {"started": "Started", "resumed": "Resumed", "interrupted": "Interrupted", "done": "Done"}.get(
+        kind, kind
+    )
+
+
+def lift(now: Run) -> None:
+    """The lift of the finished days, by what may be read on any day."""
+    found = outcome.document(now)
+    if found is None:
+        st.html(markup.empty("No lift yet", "The first day of the experiment is not finished."))
+        return
+    pairs = [(c["arm"], c["control"]) for c in outcome.against_control(found)]
+    drawn = [
+        Line(one.arm, one.days, one.values, one.bands, name=arm_name(one.arm))
+        for one in series.lines(now, found, pairs, over="cumulative", scale="relative", kind="always-valid")
+    ]
+    if not drawn:
+        st.html(markup.empty("No lift to draw", "The finished days hold no users' counts."))
+        return
+    last = "; ".join(f"{line.label} {percent(line.y[-1])}, {interval(line.bands[-1])}" for line in drawn)
+    shell.chart(
+        figures.lifts(drawn, inks(list(found["arms"])), band=f"always-valid {level(found['run'])} interval"),
+        key="live-lift",
+        alt=f"Cumulative lift after day {now.day}: {last}",
+    )
+
+
+if run.state == "running":
+    with st.container(horizontal=True):
+        paused = st.toggle("Pause", key="paused", help="Stops the updates of this page, not the run.")
+        st.space("stretch")
+        if st.button("Stop the run", icon=":material/stop_circle:", help="As Ctrl-C: it can be resumed."):
+            stopped = launch.stop(path)
+            st.toast("Asked to stop." if stopped else "Its process is not on this machine, or gone.")
+
+    @st.fragment(run_every=None if paused else "2s")
+    def pulse() -> None:
+        """What changes by the second."""
+        now = reading.read(path)
+        head(now)
+        shell.heading("What happened")
+        story(now)
+        if now.state != "running" or (now.finished_day, now.day) != (run.finished_day, run.day):
+            st.rerun()
+
+    shell.heading("Lift so far", "Drawn again when a simulated day is finished; zooming is safe in between.")
+    lift(run)
+    pulse()
+else:
+    head(run)
+    if run.report is not None:
+        checks = words.health(run, run.report)
+        st.html(markup.verdict(words.verdict(run, run.report), words.trust(checks)))
+        st.page_link("views/overview.py", label="The whole result", icon=":material/gavel:")
+    shell.heading("Lift")
+    lift(run)
+    shell.heading("What happened")
+    story(run)
