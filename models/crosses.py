@@ -154,6 +154,8 @@ class CrossDictionary:
         self.min_count = operator.index(min_count)
         self.size = 1
         self.used = 0
+        self.keys: Keys = np.zeros(0, np.uint64)
+        self.ids: NDArray[np.int32] = np.zeros(0, np.int32)
         self._reserve(0)
 
     def grow_pairs(self, lefts: ArrayLike, rights: ArrayLike) -> Self:
@@ -189,6 +191,16 @@ class CrossDictionary:
         self.size += len(new)
         return self
 
+    def forget_rare(self) -> Self:
+        """Forgets the pairs that have no id yet, so that they count from 0 again; ids stay."""
+        slots = np.flatnonzero(self.ids > 0)
+        keys, ids = self.keys[slots], self.ids[slots]
+        self.keys = np.zeros(0, np.uint64)
+        self._reserve(len(keys))
+        _insert_all(self.keys, self.ids, keys, ids)
+        self.used = len(keys)
+        return self
+
     def lookup(self, left: ArrayLike, right: ArrayLike) -> Ids:
         """The ids of pairs, int64, of the shape to which `left` and `right` (integers) broadcast."""
         lefts, rights, out = _broadcast(left, right)
@@ -221,7 +233,7 @@ class CrossDictionary:
 
     def _reserve(self, pairs: int) -> None:
         """Doubles the capacity until `pairs` slots fill at most `MAX_LOAD` of it."""
-        present = len(self.keys) if hasattr(self, "keys") else 0
+        present = len(self.keys)
         capacity = max(present, SMALLEST)
         while int(MAX_LOAD * capacity) < pairs:
             capacity *= 2
@@ -230,8 +242,7 @@ class CrossDictionary:
         keys, ids = np.full(capacity, EMPTY), np.zeros(capacity, np.int32)
         if present:
             _insert_all(keys, ids, self.keys, self.ids)
-        self.keys: Keys = keys
-        self.ids: NDArray[np.int32] = ids
+        self.keys, self.ids = keys, ids
 
 
 class HashedCross:

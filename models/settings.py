@@ -102,6 +102,13 @@ class LinearSettings(Settings):
     cross_min_count: int = Field(
         default=3, ge=1, description="Impressions with an installed x app pair before it has a weight."
     )
+    cross_window_days: int = Field(
+        default=4,
+        ge=1,
+        le=10_000,
+        description="Days after which pairs that have not come to the minimum count begin to count anew; it "
+        "bounds the memory that rare pairs take.",
+    )
     alpha: float = Field(default=0.1, gt=0, le=10, description="Learning rate per coordinate.")
     beta: float = Field(
         default=1.0, ge=0, le=1e6, description="Smoothing of the learning rate's first steps."

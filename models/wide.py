@@ -56,6 +56,11 @@ class LinearPart:
         """Makes room for the apps of the vocabulary and for pairs that are now frequent enough."""
         self.first.grow(self.layout.rows + self.layout.stride * (day.features.app_vocabulary.size - 1))
         if self.crosses is not None:
+            if (
+                day.features.last_day is not None
+                and day.features.last_day % self.settings.cross_window_days == 0
+            ):
+                self.crosses.forget_rare()
             self.crosses.grow_pairs(day.installed, day.apps)
             self.pairs.grow(self.crosses.size)
             self._packed = self._pack()

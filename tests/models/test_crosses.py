@@ -197,3 +197,16 @@ def test_the_same_combination_has_the_same_id_in_every_row() -> None:
 def test_errors(call: object, message: str) -> None:
     with pytest.raises(ValueError, match=f"^{re.escape(message)}$"):
         call()  # type: ignore[operator]
+
+
+def test_forgetting_rare_pairs_keeps_ids_and_begins_their_counts_anew():
+    crosses = CrossDictionary(2)
+    crosses.grow_pairs(np.array([[1], [1], [2]], np.int32), np.array([[5], [5], [6]], np.int32))
+    assert crosses.lookup([1, 2], [5, 6]).tolist() == [1, 0]
+    assert crosses.used == 2
+    crosses.forget_rare()
+    assert (crosses.used, crosses.size) == (1, 2)
+    crosses.grow_pairs(np.array([[2]], np.int32), np.array([[6]], np.int32))
+    assert crosses.lookup([1, 2], [5, 6]).tolist() == [1, 0]
+    crosses.grow_pairs(np.array([[2]], np.int32), np.array([[6]], np.int32))
+    assert crosses.lookup([1, 2], [5, 6]).tolist() == [1, 2]
