@@ -4,9 +4,9 @@ Each function trains one epoch on `own`, in mini-batches of 1024 with one thread
 loss; it raises ImportError where its library is not installed. Making ids and splitting off the test rows is
 done before the clock starts, for them as for us; the clock runs over what each calls a fit.
 
-DeepCTR-Torch installs by `pip install deepctr-torch requests pandas` and asks the network for a newer version
-when it is imported, which is held back here. pytorch-widedeep asks for torchvision, which replaces a CPU build
-of torch: install torch first, then
+DeepCTR-Torch installs by `pip install deepctr-torch requests pandas`; at its import it asks the network for a
+newer version, which is held back here. pytorch-widedeep asks for torchvision, which replaces a CPU build of
+torch: install torch first, then
 
     pip install --no-deps pytorch-widedeep torchvision torchmetrics lightning-utilities einops wrapt tqdm
 

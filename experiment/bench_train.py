@@ -1,8 +1,9 @@
 """`storelift bench train`: examples learned per second, beside the machine's limits and beside others.
 
 `request_level` trains the default rankers, day by day, on production's log of the default world; `table`
-trains `WideDeepClassifier`'s models on rows of ten categorical columns, five dense ones and a cross; `ftrl` is the
-linear learner alone; `peers` train the same network on the same rows where they are installed. One thread.
+trains the models of `WideDeepClassifier` on rows of ten categorical columns, five dense ones and a cross;
+`ftrl` is the linear learner alone; `peers` train the same network on the same rows where they are installed.
+One thread.
 """
 
 from __future__ import annotations
