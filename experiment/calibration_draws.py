@@ -30,6 +30,9 @@ BLOCK = 64
 """Experiments drawn at a time."""
 
 _TILE = 256
+_MOST = 8
+"""Draws of the users of a tile are in the mean at most one each; so many each are beyond all chance."""
+
 _SHARED_LOOK, _SHARED_LAST = 3, 10
 _OUTCOME_LOOK, _OUTCOME_LAST = 3, 5
 
@@ -44,12 +47,14 @@ class Population:
             n, y, yy, for the last n, y, yy, p, q, pp, pq, qq, yp, yq; then for each arm the x, xx, xy of each
             look but the last, and x, xx, xy, xp, xq. Here x are acquisitions and y impressions so far, n
             whether there were any, p and q acquisitions and impressions of the pre-period.
+        totals: int64[C], of the columns.
     """
 
     arms: tuple[str, ...]
     sizes: Array
     days: tuple[int, ...]
     columns: Array
+    totals: Array
 
     @classmethod
     def of(cls, potential: Potential) -> Population:
@@ -70,11 +75,11 @@ class Population:
             for look in range(y.shape[1] - 1):
                 columns += [x[:, look], x[:, look] ** 2, x[:, look] * y[:, look]]
             columns += [x[:, -1], x[:, -1] ** 2, x[:, -1] * last, x[:, -1] * p, x[:, -1] * q]
-        # eight draws of each user of a tile is beyond all chance, so an int32 holds the sums of a tile
-        small = max(int(column.max()) for column in columns) * 8 * _TILE < 2**31
+        small = max(int(column.max()) for column in columns) * _MOST * _TILE < 2**31
         table = np.stack(columns, axis=1, dtype=np.int32 if small else np.int64, casting="unsafe")
         sizes = np.bincount(potential.group[came], minlength=len(potential.arms))
-        return cls(potential.arms, sizes, potential.days, table)
+        totals = table.sum(axis=0, dtype=np.int64)
+        return cls(potential.arms, sizes, potential.days, table, totals)
 
     def __len__(self) -> int:
         return len(self.columns)
@@ -127,7 +132,7 @@ class Population:
 
     def true_rates(self, arm: int) -> Array:
         """float64[D]: the acquisition rate of all users under `arm`, up to each look."""
-        moments = self.looks_of(self.columns.sum(axis=0, dtype=np.int64)[None], arm)
+        moments = self.looks_of(self.totals[None], arm)
         return np.asarray(moments.total[0, :, 0] / moments.total[0, :, 1])
 
 
@@ -185,19 +190,38 @@ def _assign(weights: Any, key: Any, first: Any, sizes: Any) -> None:
 def _accumulate(sums: Any, weights: Any, group: Any, columns: Any, slices: Any) -> None:
     R, N, C = weights.shape[0], weights.shape[2], columns.shape[1]
     tile_sums = np.empty(C, columns.dtype)
+    chosen = np.empty(_MOST * _TILE, np.uint32)
     for start in range(0, N, _TILE):
-        stop = min(start + _TILE, N)
+        tile = columns[start : start + _TILE]
         for r in range(R):
+            m = _list_chosen(chosen, weights[r, group, start : start + _TILE])
+            fours = m - m % 4
             tile_sums[:] = 0
-            chosen = weights[r, group, start:stop]
-            tile = columns[start:stop]
             for s in range(slices.shape[0]):
-                into = tile_sums[slices[s, 0] : slices[s, 1]]
-                width = len(into)
-                for u in range(len(chosen)):
-                    row = tile[u, slices[s, 0] : slices[s, 1]]
-                    for _ in range(chosen[u]):
-                        for c in range(width):
-                            into[c] += row[c]
+                a, b = slices[s, 0], slices[s, 1]
+                into = tile_sums[a:b]
+                for i in range(0, fours, 4):  # four rows at a time: one pass over `into` for all of them
+                    row_0, row_1 = tile[chosen[i], a:b], tile[chosen[i + 1], a:b]
+                    row_2, row_3 = tile[chosen[i + 2], a:b], tile[chosen[i + 3], a:b]
+                    for c in range(len(into)):
+                        into[c] += row_0[c] + row_1[c] + row_2[c] + row_3[c]
+                for i in range(fours, m):
+                    row = tile[chosen[i], a:b]
+                    for c in range(len(into)):
+                        into[c] += row[c]
             for c in range(C):
                 sums[r, c] += tile_sums[c]
+
+
+@njit(cache=True, inline="always")
+def _list_chosen(chosen: Any, times: Any) -> Any:
+    """Writes each user as often as it was drawn; the number of entries. Hardly a branch: few are thrice."""
+    m = 0
+    for u in range(len(times)):
+        chosen[m] = u
+        chosen[m + 1] = u
+        m += times[u]
+        if times[u] > 2:
+            for i in range(m - times[u], m):
+                chosen[i] = u
+    return m

@@ -66,10 +66,10 @@ def refuse_unfinished(folder: RunFolder) -> None:
     """Raises BadInput for a run that is not at its end, with how to go on."""
     if not folder.manifest.complete:
         done = folder.manifest.finished_day
+        where = "before a day was done" if done is None else f"after day {done}"
         raise BadInput(
-            f"{folder.path}: got a run that stopped after {'no' if done is None else ''} day"
-            f"{'' if done is None else f' {done}'} of {folder.config.experiment.days}, allowed: a finished "
-            f"run; go on with: storelift resume {folder.path}"
+            f"{folder.path}: got a run of {folder.config.experiment.days} days that stopped {where}, "
+            f"allowed: a finished run; go on with: storelift resume {folder.path}"
         )
 
 
