@@ -1,4 +1,4 @@
-"""What the finished days say of themselves: the gate's verdicts, the quality served, where their log lies."""
+"""What the finished days say of themselves: the gate's verdicts, the quality served, and their logs."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import json
 from functools import lru_cache
 from pathlib import Path
 
+from dashboard import intact
 from dashboard.reading import Document, Key, Run
 from experiment.paths import RunPaths
 
@@ -17,28 +18,53 @@ def entries(run: Run) -> list[tuple[int, Document]]:
 
 @lru_cache(maxsize=16)
 def _entries(key: Key) -> list[tuple[int, Document]]:
-
-    found = []
-    for file in (Path(key.path) / "metrics" / "days").glob("day=*.json"):
-        text = file.stem.partition("=")[2]
-        if key.finished is None or not text.lstrip("-").isdigit() or int(text) > key.finished:
-            continue
+    found: list[tuple[int, Document]] = []
+    for day, file in days_of(key, "days", "json")[0]:
         try:
             entry = json.loads(file.read_bytes())
         except (OSError, ValueError):
             continue
         if isinstance(entry, dict):
-            found.append((int(text), entry))
-    return sorted(found, key=lambda pair: pair[0])
-
-
-def log_days(run: Run, kind: str = "log") -> list[tuple[str, int, Path]]:
-    """(arm, day, folder) of the finished days of the log, or of the truth."""
-    found = []
-    for arm in [*run.arms, "production"]:
-        for day in range(1 - int(run.setting("experiment.pre_days", 0)), (run.finished_day or 0) + 1):
-            paths = RunPaths(run.path)
-            folder = paths.log(arm, day) if kind == "log" else paths.truth(arm, day)
-            if run.finished_day is not None and folder.is_dir():
-                found.append((arm, day, folder))
+            found.append((day, entry))
     return found
+
+
+def days_of(key: Key, kind: str, suffix: str) -> tuple[list[tuple[int, Path]], list[str]]:
+    """(day, file) of the finished days in `metrics/KIND/`, and the names of files that cannot be trusted."""
+    known = {}
+    for file in (Path(key.path) / "metrics" / kind).glob(f"day=*.{suffix}"):
+        day = file.stem.partition("=")[2]
+        if key.finished is not None and day.lstrip("-").isdigit() and int(day) <= key.finished:
+            known[file] = int(day)
+    good, bad = intact.split(key, known)
+    return sorted((known[file], file) for file in good), bad
+
+
+def untrusted(run: Run) -> list[str]:
+    """Names of the finished days' files that are not what was written; they are left out everywhere."""
+    return [
+        name for kind in (("user_days", "parquet"), ("days", "json")) for name in days_of(run.key, *kind)[1]
+    ]
+
+
+def log_days(run: Run, kind: str = "log") -> list[tuple[str, int]]:
+    """(arm, day) of the finished days of the log, or of the truth."""
+    if run.finished_day is None:
+        return []
+    first = 1 - int(run.setting("experiment.pre_days", 0))
+    return [
+        (arm, day)
+        for arm in [*run.arms, "production"]
+        for day in range(first, run.finished_day + 1)
+        if _folder(run, kind, arm, day).is_dir()
+    ]
+
+
+def parts(run: Run, kind: str, arm: str, day: int) -> list[Path]:
+    """The intact parts of an arm's day in the log, or in the truth."""
+    return intact.split(run.key, sorted(_folder(run, kind, arm, day).glob("part-*.parquet")))[0]
+
+
+def _folder(run: Run, kind: str, arm: str, day: int) -> Path:
+    paths = RunPaths(run.path)
+    return paths.log(arm, day) if kind == "log" else paths.truth(arm, day)

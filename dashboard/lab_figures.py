@@ -301,12 +301,12 @@ def parts(
                 x=list(line.x),
                 y=list(line.y),
                 name=line.label,
-                mode="lines+markers",
-                line={"color": ink.colour, "width": 1.2},
-                marker={"color": ink.colour, "symbol": ink.shape, "size": 9},
+                mode="markers",
+                marker={"color": ink.colour, "symbol": ink.shape, "size": 10},
                 hovertemplate=f"%{{y:{tickformat or '.3f'}}}",
             )
         )
     frame(figure, x="", y=y, height=300, tickformat=tickformat)
-    figure.update_xaxes(type="category")
+    figure.update_xaxes(type="category", showgrid=True)
+    figure.update_layout(scattermode="group", scattergap=0.5)
     return figure

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from datetime import datetime
 from html import escape
 
 from dashboard import words
@@ -26,15 +27,16 @@ def state(name: str) -> str:
     return f'<span class="state state-{escape(name)}">{text}</span>'
 
 
-def run_bar(run: Run) -> str:
-    """The line on top of every page: which run, how far, since when."""
+def run_bar(run: Run, *, dated: bool = False) -> str:
+    """The line on top of every page: which run, how far, since when; `dated` for what is kept."""
     facts = [f"preset {run.setting('preset', '?')}", f"seed {run.setting('seed', '?')}", words.day_of(run)]
     report = run.report or {}
     of_hash = report.get("run", {}).get("config_hash")
     if of_hash:
         facts.append(f"configuration {of_hash}")
     if run.started is not None:
-        facts.append(f"started {words.ago(run.started)}")
+        date = f"{datetime.fromtimestamp(run.started).astimezone():%Y-%m-%d %H:%M}"
+        facts.append(f"started {date if dated else words.ago(run.started)}")
     if run.state == "running":
         facts.append(f"last heard of {words.ago(run.heartbeat)}")
     if (lasted := words.lasted(run)) is not None:

@@ -9,12 +9,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from dashboard import diaries
 from dashboard.reading import Key, Run
 from experiment.outcomes import Outcomes
 from experiment.stats.moments import Moments
@@ -139,20 +139,6 @@ class ArmUsers:
     outcomes: Outcomes
 
 
-def user_day_files(run: Run) -> list[Path]:
-    """The files of users' counts of the finished days."""
-    return _files(run.key)
-
-
-def _files(key: Key) -> list[Path]:
-    found = []
-    for file in (Path(key.path) / "metrics" / "user_days").glob("day=*.parquet"):
-        day = file.stem.partition("=")[2]
-        if key.finished is not None and day.lstrip("-").isdigit() and int(day) <= key.finished:
-            found.append((int(day), file))
-    return [file for _, file in sorted(found)]
-
-
 @lru_cache(maxsize=4)
 def _user_days(key: Key) -> dict[str, dict[str, Array]]:
     """Columns by group over all finished days, `day` among them."""
@@ -160,7 +146,7 @@ def _user_days(key: Key) -> dict[str, dict[str, Array]]:
     import pyarrow.parquet as pq
 
     tables = []
-    for file in _files(key):
+    for _, file in diaries.days_of(key, "user_days", "parquet")[0]:
         try:
             table = pq.read_table(
                 file, columns=[*COLUMNS, "group", "day"], partitioning=None, read_dictionary=["group"]

@@ -5,8 +5,8 @@ from __future__ import annotations
 from functools import lru_cache
 from typing import Any
 
+from dashboard import diaries
 from dashboard.reading import Key, Run
-from experiment.paths import RunPaths
 
 BINS = 10
 REQUESTS = 200_000
@@ -17,22 +17,18 @@ def curves(run: Run) -> dict[str, list[tuple[float, float, int]]]:
     """By arm: (predicted, observed, impressions) in bins of the score, on the last finished day."""
     if run.day < 1:
         return {}
-    found = {arm: _curve(run.key, arm, run.day) for arm in run.arms}
+    parts = {arm: diaries.parts(run, "log", arm, run.day) for arm in run.arms}
+    found = {arm: _curve(run.key, tuple(map(str, files))) for arm, files in parts.items() if files}
     return {arm: curve for arm, curve in found.items() if curve}
 
 
 @lru_cache(maxsize=64)
-def _curve(key: Key, arm: str, day: int) -> list[tuple[float, float, int]]:
-    from pathlib import Path
-
+def _curve(_: Key, files: tuple[str, ...]) -> list[tuple[float, float, int]]:
     import duckdb
     import pyarrow.dataset as ds
 
-    folder = RunPaths(Path(key.path)).log(arm, day)
-    if not folder.is_dir():
-        return []
     with duckdb.connect(":memory:", config={"threads": 1}) as database:
-        database.register("served", ds.dataset(folder, format="parquet"))
+        database.register("served", ds.dataset(list(files), format="parquet"))
         rows: list[tuple[Any, ...]] = database.sql(
             f"""
             WITH shown AS (

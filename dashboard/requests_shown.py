@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
+from dashboard import diaries
 from dashboard.reading import Run
-from experiment.paths import RunPaths
 
 MOST = 200
 """Requests listed at a time."""
@@ -32,7 +31,7 @@ class Request:
 
 def listed(run: Run, arm: str, day: int) -> list[dict[str, Any]]:
     """The first requests that `arm` served on `day`."""
-    table = _head(RunPaths(run.path).log(arm, day))
+    table = _head(run, "log", arm, day)
     if table is None:
         return []
     rows = table.select(["request_id", "user_id", "hour", "country", "labels", "installed"]).to_pylist()
@@ -51,8 +50,7 @@ def listed(run: Run, arm: str, day: int) -> list[dict[str, Any]]:
 
 def request(run: Run, arm: str, day: int, number: str) -> Request | None:
     """One of the listed requests, with the truth of its shown apps."""
-    paths = RunPaths(run.path)
-    log, truth = _head(paths.log(arm, day)), _head(paths.truth(arm, day))
+    log, truth = _head(run, "log", arm, day), _head(run, "truth", arm, day)
     if log is None:
         return None
     row = next((row for row in log.to_pylist() if str(row["request_id"]) == number), None)
@@ -81,12 +79,12 @@ def request(run: Run, arm: str, day: int, number: str) -> Request | None:
     return Request(number, facts, shown, list(row["installed"]), str(row["model_version"]))
 
 
-def _head(folder: Path) -> Any:
-    """The first rows of the first part in a folder; None where there is none to read."""
+def _head(run: Run, kind: str, arm: str, day: int) -> Any:
+    """The first rows of the first part; None where there is none to read."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    parts = sorted(folder.glob("part-*.parquet"))
+    parts = diaries.parts(run, kind, arm, day)
     if not parts:
         return None
     try:

@@ -118,6 +118,24 @@ def render(blocks: Sequence[Block], inks: Mapping[str, Ink], control: str, level
     return "".join(parts)
 
 
+def whole(blocks: Sequence[Block], inks: Mapping[str, Ink], control: str, level: str) -> str:
+    """The scorecard with the key to its signs, and how its numbers were made."""
+    known = any(row.truth is not None for block in blocks for row in block.rows)
+    truth = (
+        '<i class="key key-truth"></i>the true lift, which only a simulator knows'
+        if known
+        else "The true lift is not computed yet: storelift truth DIR"
+    )
+    return (
+        f'<div class="sc-wrap">{render(blocks, inks, control, level)}</div>'
+        f'<p class="sc-foot"><i class="key key-thick"></i>{escape(level)} interval at the planned end'
+        '<i class="key key-wing"></i>always-valid interval, readable on any day '
+        f"<span>&nbsp;&nbsp;{truth}</span><br>Users are the unit. Delta method; Holm over the primary "
+        "comparisons, Benjamini-Hochberg over secondary metrics; guardrails by non-inferiority. "
+        "Green and red mean good and bad, grey not decided.</p>"
+    )
+
+
 def _row(row: Row, inks: Mapping[str, Ink], low: float, high: float, step: float) -> str:
     sign, word = MARKS[row.mark]
     label = row.p_label if row.p_raw is None else f"{row.p_label}, raw {p_value(row.p_raw)}"

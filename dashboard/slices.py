@@ -9,12 +9,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from pathlib import Path
 from typing import Any
 
 from dashboard import diaries
 from dashboard.reading import Key, Run
-from experiment.paths import RunPaths
 
 SEEN = ("never seen", "1-10 times", "11-100 times", "more than 100 times")
 EXCEPTION = ("no exception", "an exception against", "an exception in favour")
@@ -53,16 +51,17 @@ def of_run(run: Run) -> dict[str, list[Slice]]:
     found: dict[str, list[Slice]] = {"seen": [], "exception": []}
     if run.day < 1:
         return found
-    learned = {
-        arm: tuple(
-            str(place)
-            for name, day, place in diaries.log_days(run)
-            if name in _sources(run, arm) and day < run.day
-        )
-        for arm in run.arms
-    }
+    before = [(arm, day) for arm, day in diaries.log_days(run) if day < run.day]
     for arm in run.arms:
-        for cut, slices in _of_arm(run.key, arm, run.day, learned[arm]).items():
+        learned = [diaries.parts(run, "log", name, day) for name, day in before if name in _sources(run, arm)]
+        files = (
+            diaries.parts(run, "log", arm, run.day),
+            diaries.parts(run, "truth", arm, run.day),
+            [file for parts in learned for file in parts],
+        )
+        if not files[0] or not files[1]:
+            continue
+        for cut, slices in _of_arm(run.key, arm, *(tuple(map(str, own)) for own in files)).items():
             found[cut] += slices
     return found
 
@@ -74,20 +73,16 @@ def _sources(run: Run, arm: str) -> Sequence[str]:
 
 
 @lru_cache(maxsize=32)
-def _of_arm(key: Key, arm: str, day: int, learned: tuple[str, ...]) -> dict[str, list[Slice]]:
+def _of_arm(
+    _: Key, arm: str, log: tuple[str, ...], truth: tuple[str, ...], learned: tuple[str, ...]
+) -> dict[str, list[Slice]]:
     import duckdb
     import pyarrow.dataset as ds
 
-    paths = RunPaths(Path(key.path))
-    places = paths.log(arm, day), paths.truth(arm, day)
-    if not all(place.is_dir() for place in places):
-        return {}
     with duckdb.connect(":memory:", config={"threads": 2}) as database:
-        database.register("served", ds.dataset(places[0], format="parquet"))
-        database.register("known", ds.dataset(places[1], format="parquet"))
-        files = [str(file) for place in learned for file in sorted(Path(place).glob("part-*.parquet"))]
-        database.register("learned", ds.dataset(files or str(places[0]), format="parquet"))
-        limit = "" if files else "WHERE false"
+        for name, files in (("served", log), ("known", truth), ("learned", learned or log)):
+            database.register(name, ds.dataset(list(files), format="parquet"))
+        limit = "" if learned else "WHERE false"
         database.execute(
             f"""
             CREATE TABLE shown AS

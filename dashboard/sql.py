@@ -9,9 +9,10 @@ from __future__ import annotations
 import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
-from dashboard import diaries, measures
+from dashboard import diaries
 from dashboard.reading import Run
 from experiment.errors import BadInput
 
@@ -121,30 +122,27 @@ def _only_select(database: Any, query: str) -> Any:
 
 
 def _tables(run: Run) -> dict[str, Any]:
-    """The run's tables; one without any data is left out."""
-    tables = {
-        kind: _dataset([folder for *_, folder in diaries.log_days(run, kind)], run)
+    """The run's tables, of files that are as they were written; one without any data is left out."""
+    files = {
+        kind: [
+            file for arm, day in diaries.log_days(run, kind) for file in diaries.parts(run, kind, arm, day)
+        ]
         for kind in ("log", "truth")
     }
-    tables["user_days"] = _dataset(measures.user_day_files(run), run)
-    return {name: table for name, table in tables.items() if table is not None}
+    files["user_days"] = [file for _, file in diaries.days_of(run.key, "user_days", "parquet")[0]]
+    return {name: _dataset(own, run) for name, own in files.items() if own}
 
 
-def _dataset(places: Sequence[Any], run: Run) -> Any:
+def _dataset(files: Sequence[Path], run: Run) -> Any:
     import pyarrow as pa
     import pyarrow.dataset as ds
 
-    files = [
-        str(file)
-        for place in places
-        for file in (sorted(place.glob("part-*.parquet")) if place.is_dir() else [place])
-    ]
-    if not files:
-        return None
     hive = ds.partitioning(pa.schema([("arm", pa.string()), ("day", pa.int32())]), flavor="hive")
-    partitioned = any("arm=" in file for file in files)
     return ds.dataset(
-        files, format="parquet", partitioning=hive if partitioned else None, partition_base_dir=str(run.path)
+        [str(file) for file in files],
+        format="parquet",
+        partitioning=hive if "arm=" in files[0].as_posix() else None,
+        partition_base_dir=str(run.path),
     )
 
 

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from dashboard import diaries
 from dashboard import results as outcome
 from dashboard.reading import Document, Run
 from experiment.report_text import STATUS_WORDS, level, power_note
@@ -183,8 +184,12 @@ def health(run: Run, results: Document) -> list[Check]:
             "A refused model never served; the one before it stayed.",
         ),
     ]
-    if run.warnings:
-        checks.append(Check(False, "Some files cannot be trusted", " ".join(run.warnings)))
+    torn = diaries.untrusted(run)
+    if run.warnings or torn:
+        left_out = f"Not as written, and left out: {', '.join(torn)}." if torn else ""
+        checks.append(
+            Check(False, "Some files cannot be trusted", " ".join([*run.warnings, left_out]).strip())
+        )
     return checks
 
 

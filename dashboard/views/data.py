@@ -26,13 +26,13 @@ with st.container(horizontal=True):
 shell.heading(
     "A request", "What a user was shown, what the arm thought of it, what they took, and what was true."
 )
-arms = list(dict.fromkeys(arm for arm, _, _ in served))
+arms = list(dict.fromkeys(arm for arm, _ in served))
 with st.container(horizontal=True):
     shown_first = [arm for arm in arms if arm != "production"] or arms
     arm = st.selectbox(
         "Arm", shown_first + [a for a in arms if a not in shown_first], format_func=arm_name, width=200
     )
-    own = sorted({day for name, day, _ in served if name == arm}, reverse=True)
+    own = sorted({day for name, day in served if name == arm}, reverse=True)
     day = st.selectbox("Day", own, width=120)
     listed = requests_shown.listed(run, arm, day)
     some = [row["request"] for row in sorted(listed, key=lambda row: -row["acquired"])]

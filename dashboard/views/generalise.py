@@ -11,12 +11,18 @@ from experiment.words import arm_name, number
 
 run = shell.opened(
     "Memorise, generalise",
-    "The wide part remembers pairs that it has seen; the deep part guesses from what is alike. What does each show?",
+    "The wide part remembers pairs that it has seen; the deep part guesses from what is alike.",
 )
 if run.day < 1:
     shell.no_results(run)
     st.stop()
 ink = inks(run.arms)
+
+
+def _highest(lines: list[Line], at: int) -> str:
+    known = [line for line in lines if line.y[at] is not None]
+    return max(known, key=lambda line: line.y[at] or 0.0).label if known else "unknown"
+
 
 shell.heading("What each arm shows", "How wide it looks: different apps shown on a day, and how evenly.")
 days = (run.report or {}).get("days") or []
@@ -72,20 +78,12 @@ else:
             for arm in run.arms:
                 at = {one.part: getattr(one, field) for one in own if one.arm == arm}
                 lines.append(Line(arm, list(parts), [at.get(part) for part in parts]))
-            best = {
-                part: max(
-                    (li for li in lines if li.y[i] is not None),
-                    key=lambda li, i=i: li.y[i] or 0,
-                    default=None,
-                )
-                for i, part in enumerate(parts)
-            }
+            words = ", ".join(f"{part} {_highest(lines, at)}" for at, part in enumerate(parts))
             with charts[place]:
                 shell.chart(
                     lab_figures.parts(lines, ink, y=name, tickformat=form),
                     key=f"slices-{cut}-{field}",
-                    alt=f"{name}. Highest: "
-                    + ", ".join(f"{part} {li.label}" for part, li in best.items() if li),
+                    alt=f"{name}. Highest: {words}",
                 )
         rows = [
             [
@@ -116,9 +114,9 @@ else:
         ]
         st.html(markup.table(head, rows))
     st.caption(
-        "Over the truth: predicted less true chance. Where no exception is and a model predicts too much, it "
-        "over-generalises; where an exception has gone and it still trusts it, it over-memorises. Each arm is "
-        "measured on what it chose to show, so parts compare within an arm first."
+        "Over the truth: predicted less true chance. Where no exception is and a model predicts too much, "
+        "it over-generalises; where an exception has gone and it still trusts it, it over-memorises. Each "
+        "arm is measured on what it chose to show, so parts compare within an arm first."
     )
 
 shell.heading("Studies", "One knob of the world turned, several seeds: which ranker wins where.")
@@ -127,7 +125,7 @@ if not known_studies:
     st.html(
         markup.empty(
             "No study here yet",
-            "A study sweeps a knob over seeds, such as the drift of the exceptions or the size of the catalogue:",
+            "A study sweeps a knob over seeds, such as the drift of the exceptions or the catalogue:",
             "storelift study drift",
         )
     )

@@ -6,11 +6,9 @@ import json
 
 import streamlit as st
 
-from dashboard import card_rows, markup, scorecard, shell, words
-from dashboard import results as outcome
+from dashboard import card_rows, markup, paper, scorecard, shell, words
 from dashboard.palette import inks
-from experiment.report_text import PAPER, level, power_note
-from experiment.words import DASH, arm_name, interval, number, percent
+from experiment.report_text import level, power_note
 
 run, found = shell.opened_results("Overview", "")
 control = found["run"]["control"]
@@ -28,22 +26,10 @@ with st.container(horizontal=True, vertical_alignment="bottom"):
         bind="query-params",
         help="Takes out what users did before the experiment: the same effect, a narrower interval.",
     )
-blocks = card_rows.blocks(run, found, cuped=cuped)
-card = scorecard.render(blocks, inks(list(found["arms"])), control, level(found["run"]))
-known = any(row.truth is not None for block in blocks for row in block.rows)
-truth = (
-    '<i class="key key-truth"></i>the true lift, which only a simulator knows'
-    if known
-    else "The true lift is not computed yet: storelift truth DIR"
-)
-of = level(found["run"])
 st.html(
-    f'<div class="sc-wrap">{card}</div><p class="sc-foot"><i class="key key-thick"></i>'
-    f"{of} interval at the planned "
-    'end<i class="key key-wing"></i>always-valid interval, readable on any day '
-    f"<span>&nbsp;&nbsp;{truth}</span><br>Users are the unit. Delta method; Holm over the primary "
-    "comparisons, Benjamini-Hochberg over secondary metrics; guardrails by non-inferiority. "
-    "Green and red mean good and bad, grey not decided.</p>"
+    scorecard.whole(
+        card_rows.blocks(run, found, cuped=cuped), inks(list(found["arms"])), control, level(found["run"])
+    )
 )
 
 note = power_note(found)
@@ -54,31 +40,7 @@ shell.heading(
     "Beside the paper",
     "Cheng et al. 2016, Table 1. Another store, other users: directions compare, not digits.",
 )
-rows = []
-for arm, of in found["arms"].items():
-    c = next((c for c in outcome.against_control(found) if c["arm"] == arm), None)
-    paper = PAPER.get(arm)
-    rows.append(
-        [
-            arm_name(arm) + (" (control)" if arm == control else ""),
-            number(of.get("offline_auc")),
-            percent(0.0) if c is None else percent(c["lift"]),
-            "" if c is None else interval(c["ci"]),
-            percent(c["expected_lift"]) if c else percent(0.0),
-            percent(c["true_lift"]) if c else percent(0.0),
-            number(paper.auc) if paper else DASH,
-            percent(paper.gain) if paper else DASH,
-        ]
-    )
-head = [
-    "",
-    "Offline AUC",
-    "Online gain",
-    f"{level(found['run'])} interval",
-    "Gain, noise taken out",
-    "True gain",
-]
-st.html(markup.table([*head, "AUC in the paper", "Gain in the paper"], rows, theirs=(6, 7)))
+st.html(paper.beside(found))
 
 with st.expander("Every number, and how it was made", icon=":material/functions:"):
     st.dataframe(card_rows.numbers(found), hide_index=True)

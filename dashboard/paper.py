@@ -1,0 +1,32 @@
+"""Our Table 1 beside the paper's, never merged with it."""
+
+from __future__ import annotations
+
+from dashboard import markup
+from dashboard.reading import Document
+from experiment.report_text import PAPER, level
+from experiment.words import DASH, arm_name, interval, number, percent
+
+
+def beside(results: Document) -> str:
+    """Offline AUC and online gain of each arm, with Cheng et al. 2016, Table 1, set apart."""
+    control = results["run"]["control"]
+    compared = {c["arm"]: c for c in results["comparisons"] if c["control"] == control}
+    rows = []
+    for arm, of in results["arms"].items():
+        c, theirs = compared.get(arm), PAPER.get(arm)
+        rows.append(
+            [
+                arm_name(arm) + (" (control)" if arm == control else ""),
+                number(of.get("offline_auc")),
+                percent(c["lift"]) if c else percent(0.0),
+                interval(c["ci"]) if c else "",
+                percent(c.get("expected_lift")) if c else percent(0.0),
+                percent(c.get("true_lift")) if c else percent(0.0),
+                number(theirs.auc) if theirs else DASH,
+                percent(theirs.gain) if theirs else DASH,
+            ]
+        )
+    of_level = f"{level(results['run'])} interval"
+    head = ["", "Offline AUC", "Online gain", of_level, "Gain, noise taken out", "True gain"]
+    return markup.table([*head, "AUC in the paper", "Gain in the paper"], rows, theirs=(6, 7))

@@ -1,0 +1,133 @@
+import os
+import shutil
+import signal
+import subprocess
+import sys
+
+import pytest
+
+from dashboard import diaries, measures, reading
+from experiment import lock
+from experiment.journal import LOCK
+
+
+def by_name(shared):
+    return {run.name: run for run in reading.runs_in(shared.root)}
+
+
+def test_every_state_is_read(shared):
+    states = {name: run.state for name, run in by_name(shared).items()}
+    assert states["done"] == "done"
+    assert states["failed"] == "failed"
+    assert states["interrupted"] == "interrupted"
+    assert states["gone"] == "interrupted"  # its status says running, but nobody holds the lock
+    assert states["bare"] == "interrupted"
+    assert states["torn"] == states["older"] == "damaged"
+
+
+def test_newest_first(shared):
+    started = [run.started or 0.0 for run in reading.runs_in(shared.root)]
+    assert started == sorted(started, reverse=True)
+
+
+def test_a_damaged_run_still_shows_what_can_be_read(shared):
+    runs = by_name(shared)
+    assert runs["torn"].report is not None
+    assert "manifest.json" in runs["torn"].message
+    assert "format 0" in runs["older"].message
+
+
+def test_a_failed_run_says_why(shared):
+    assert by_name(shared)["failed"].message == "ValueError: <b>no</b>"
+
+
+def test_a_run_that_works_is_running_until_its_process_is_gone(maker):
+    path = maker.run(finished=1, requests=False)
+    with lock.locked(path / LOCK):
+        maker.told(path, "running")
+        assert reading.read(path).state == "running"
+    assert reading.read(path).state == "interrupted"
+
+
+def test_a_killed_process_is_noticed_though_no_file_changes(maker):
+    path = maker.run(finished=1, requests=False)
+    code = f"import time; from pathlib import Path; from experiment import lock\nwith lock.locked(Path({str(path / LOCK)!r})): print(1, flush=True); time.sleep(60)"
+    process = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE)
+    process.stdout.readline()
+    maker.told(path, "running")
+    assert reading.read(path).state == "running"
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    process.stdout.close()
+    assert reading.read(path).state == "interrupted"
+
+
+def test_what_was_read_is_read_again_only_when_it_changes(maker):
+    path = maker.run(requests=False)
+    assert reading.read(path) is reading.read(path)
+    before = reading.read(path)
+    os.utime(path / "report.json")
+    assert reading.read(path) is not before
+
+
+def test_a_report_that_was_changed_is_shown_with_a_warning(maker):
+    path = maker.run(requests=False)
+    report = path / "report.json"
+    report.write_bytes(report.read_bytes().replace(b"quick", b"quack").replace(b'"preset": "tiny"', b'"preset": "tiNy"'))
+    run = reading.read(path)
+    assert run.report is not None
+    assert any("checksum" in warning for warning in run.warnings)
+
+
+@pytest.mark.parametrize("damage", ["cut", "flip", "swap"])
+def test_days_that_are_not_as_written_are_left_out(maker, damage):
+    path = maker.run(requests=False)
+    file = path / "metrics" / "user_days" / "day=2.parquet"
+    content = bytearray(file.read_bytes())
+    if damage == "cut":
+        file.write_bytes(content[: len(content) // 2])
+    elif damage == "flip":
+        content[len(content) // 2] ^= 255
+        file.write_bytes(content)
+    else:
+        shutil.copy(path / "metrics" / "user_days" / "day=1.parquet", file)
+    run = reading.read(path)
+    assert diaries.untrusted(run) == ["metrics/user_days/day=2.parquet"]
+    assert {int(day) for users in measures.arms(run).values() for day in users.window["day"]} == {1, 3}
+
+
+def test_empty_and_missing_roots(tmp_path):
+    assert reading.runs_in(tmp_path) == []
+    assert reading.runs_in(tmp_path / "none") == []
+    (tmp_path / "file").write_text("x")
+    (tmp_path / "folder").mkdir()
+    assert reading.runs_in(tmp_path) == []
+
+
+def test_the_root_may_be_a_run(shared):
+    assert [run.name for run in reading.runs_in(shared.done)] == ["done"]
+
+
+def test_a_hundred_runs(maker):
+    import time
+
+    first = maker.run("run-000", requests=False)
+    for number in range(1, 100):
+        shutil.copytree(first, maker.root / f"run-{number:03d}")
+    began = time.perf_counter()
+    assert len(reading.runs_in(maker.root)) == 100
+    cold = time.perf_counter() - began
+    began = time.perf_counter()
+    reading.runs_in(maker.root)
+    assert cold < 5.0
+    assert time.perf_counter() - began < 1.0
+
+
+def test_documents_that_are_no_json_are_none(maker):
+    path = maker.run(requests=False)
+    run = reading.read(path)
+    assert reading.document(run, "truth.json") is None
+    (path / "truth.json").write_text("{")
+    assert reading.document(run, "truth.json") is None
+    (path / "truth.json").write_text('{"users": 3}')
+    assert reading.document(run, "truth.json") == {"users": 3}

@@ -1,0 +1,98 @@
+import re
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from dashboard import card_rows, comparing, markup, paper, scorecard
+from dashboard.palette import inks
+from dashboard.reading import read
+from dashboard.scorecard import Block, Row
+from dashboard.words import Check, Verdict
+
+EVIL = "<script>alert(1)</script>\"'"
+
+
+def row(lift, ci, wings=None, **more):
+    return Row("deep", "1", "1", "1 / 2", "1 / 2", lift, ci, wings, **more)
+
+
+def test_all_rows_share_one_axis_with_zero_on_it(shared):
+    run = read(shared.done)
+    blocks = card_rows.blocks(run, run.report)
+    html = scorecard.render(blocks, inks(["wide", "deep", "wide_deep"]), "wide", "95%")
+    zeros = set(re.findall(r'class="zero" style="left:([\d.]+)%', html))
+    assert len(zeros) == 1
+    assert html.count('role="img"') == sum(len(block.rows) for block in blocks) == 10
+
+
+@given(st.floats(-0.9, 2), st.floats(0.0001, 0.5))
+def test_bars_lie_where_their_numbers_are(lift, half):
+    block = Block("m", "primary", "", [row(lift, (lift - half, lift + half))])
+    low, high, step = scorecard.axis([block])
+    assert low <= min(0.0, lift - half)
+    assert high >= max(0.0, lift + half)
+    assert 2 <= round((high - low) / step) <= 12
+    html = scorecard.bar(block.rows[0], low, high, step)
+    left, width = map(float, re.search(r'class="thick" style="left:([\d.]+)%;width:([\d.]+)%', html).groups())
+    at = 100 * (lift - half - low) / (high - low)
+    assert abs(left - at) < 0.011
+    assert abs(width - 100 * 2 * half / (high - low)) < 0.011
+
+
+def test_a_far_row_is_cut_and_says_so():
+    html = scorecard.bar(row(5.0, (4.0, 6.0)), -0.1, 0.1, 0.05)
+    assert "▶ +500.0%" in html
+    assert 'class="thick' not in html
+
+
+def test_undefined_is_a_dash():
+    html = scorecard.render([Block("m", "primary", "", [row(None, None, mark="undefined")])], {}, "wide", "95%")
+    assert "undefined" in html
+    assert 'class="thick' not in html
+
+
+def test_good_and_bad_are_said_by_colour_sign_and_word(shared):
+    run = read(shared.done)
+    html = scorecard.render(card_rows.blocks(run, run.report), inks(["deep", "wide_deep"]), "wide", "95%")
+    assert re.search(r'sc-better.*?▲</i> better', html, re.DOTALL)
+
+
+def test_cuped_narrows_the_primary_rows(shared):
+    run = read(shared.done)
+    plain, adjusted = (card_rows.blocks(run, run.report, cuped=on)[0].rows[0] for on in (False, True))
+    assert adjusted.ci == tuple(run.report["comparisons"][0]["cuped"]["ci"])
+    assert adjusted.ci != plain.ci
+
+
+def test_everything_is_escaped(shared):
+    ink = inks([EVIL])
+    evil = Row(EVIL, EVIL, EVIL, EVIL, EVIL, 0.1, (0.0, 0.2), why=EVIL, p_label=EVIL)
+    html = scorecard.whole([Block(EVIL, "primary", EVIL, [evil])], ink, EVIL, EVIL)
+    html += markup.verdict(Verdict("good", EVIL, (EVIL,), EVIL), EVIL)
+    html += markup.health([Check(True, EVIL, EVIL), Check(False, EVIL, EVIL)])
+    html += markup.empty(EVIL, EVIL, EVIL) + markup.table([EVIL], [[EVIL]]) + markup.state(EVIL)
+    html += markup.run_bar(read(shared.hostile))
+    assert "<script" not in html
+    assert "<img" not in html
+    assert "'\"" not in html.replace("&#x27;", "").replace("&quot;", "")
+
+
+def test_the_export_has_all_metrics(shared):
+    run = read(shared.done)
+    lines = card_rows.export(run, run.report).strip().splitlines()
+    assert lines[0].split(",") == list(card_rows.EXPORT)
+    assert len(lines) == 1 + 5 * 3
+
+
+def test_the_papers_figures_stand_apart(shared):
+    html = paper.beside(read(shared.done).report)
+    assert '<td class=theirs>0.728</td><td class=theirs>+3.9%</td>' in html
+
+
+def test_comparing_shows_only_what_differs(shared):
+    runs = [read(shared.done), read(shared.seed1)]
+    assert [line[0] for line in comparing.differing(runs)] == ["seed"]
+    assert comparing.same_but_seed(runs)
+    spread = comparing.over_seeds([run.report for run in runs])
+    assert [(s.arm, s.control, len(s.lifts)) for s in spread][0] == ("deep", "wide", 2)
+    assert not comparing.same_but_seed([runs[0], read(shared.aa)])
