@@ -41,7 +41,7 @@ def table(title: str, columns: list[str], rows: list[list[str]]) -> None:
 
     view = Table(title=title, title_justify="left", box=None, pad_edge=False)
     for place, name in enumerate(columns):
-        view.add_column(name, justify="left" if place == 0 else "right", no_wrap=place > 0)
+        view.add_column(name, justify="left" if place == 0 else "right", overflow="fold")
     for row in rows:
         view.add_row(*row)
     Console(highlight=False).print(view)
