@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from experiment import report_metrics as metrics
 from experiment import report_sections as sections
 from experiment.config import Config
 from experiment.outcomes import Outcomes, pre_moments
@@ -118,6 +119,8 @@ def build(
         "verdict": None,
         "arms": {arm.name: sections.arm(config, arm, outcomes[arm.name], analysis) for arm in arms},
         "comparisons": sections.comparisons(analysis, outcomes),
+        "secondary": metrics.secondary(config, outcomes),
+        "guardrails": metrics.guardrails(config, outcomes),
         "days": [sections.day(number, arms, outcomes, analysis) for number in days],
         "health": sections.health(analysis, balance, config.shares(), gate),
         "gate": [sections.verdict(entry) for entry in gate],

@@ -9,6 +9,7 @@ from typing import Any
 
 from experiment.config import Config
 from experiment.outcomes import Outcomes
+from experiment.report_metrics import scoring_work
 from experiment.results import ArmResult, GateEntry
 from experiment.stats import power, srm
 from experiment.stats.multiplicity import holm
@@ -43,6 +44,7 @@ def arm(config: Config, result: ArmResult, outcomes: Outcomes, analysis: Analysi
         "acquisition_rate": found.rate,
         "acquisition_rate_se": found.rate_se,
         "expected_rate": expected / found.impressions if found.impressions else None,
+        "scoring_work": scoring_work(config, result.name),
         "new_release_share": _ratio(int(outcomes.new_impressions.sum()), found.impressions),
     }
     for name, measure in OFFLINE.items():

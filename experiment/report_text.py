@@ -146,6 +146,7 @@ def markdown(report: Document) -> str:
     note = power_note(report)
     lines += [f"- {note}"] if note else []
     lines += ["", "## Arms", "", *_arms(report), "", "## Comparisons", "", *_comparisons(report), ""]
+    lines += ["## Secondary metrics and guardrails", "", *_secondary(report), "", *_guardrails(report), ""]
     refusals = [entry for entry in report["gate"] if not entry["accepted"]]
     if refusals:
         lines += ["## Refused models", ""]
@@ -216,6 +217,47 @@ def _comparisons(report: Document) -> list[str]:
     head = ["", "lift", "interval", "p", "p (Holm)", "always-valid p", "always-valid interval", "CUPED lift",
             "CUPED interval", "CUPED p (Holm)", "variance ratio", "status"]  # fmt: skip
     return _table(head, rows)
+
+
+METRIC_WORDS = {
+    "acquisitions_per_user": "acquisitions per user",
+    "users_with_acquisition": "users with an acquisition",
+    "impressions_per_user": "impressions per user",
+    "new_release_share": "impressions of new releases",
+}
+
+
+def _secondary(report: Document) -> list[str]:
+    rows = [
+        [
+            METRIC_WORDS[one["metric"]],
+            arm_name(one["arm"]),
+            number(one["control_value"], 4),
+            number(one["value"], 4),
+            percent(one["lift"]),
+            interval(one["ci"]),
+            p_value(one["p_bh"]),
+        ]
+        for one in report["secondary"]
+    ]
+    return _table(["secondary metric", "arm", "control", "value", "lift", "interval", "p (B.-H.)"], rows)
+
+
+def _guardrails(report: Document) -> list[str]:
+    verdicts = {True: "holds", False: "not shown to hold", None: "undefined"}
+    rows = [
+        [
+            METRIC_WORDS[one["metric"]],
+            arm_name(one["arm"]),
+            number(one["control_value"], 4),
+            number(one["value"], 4),
+            percent(-one["margin"]),
+            percent(one["bound"]),
+            verdicts[one["passed"]],
+        ]
+        for one in report["guardrails"]
+    ]
+    return _table(["guardrail", "arm", "control", "value", "margin", "worst not excluded", "verdict"], rows)
 
 
 def _method(report: Document) -> list[str]:

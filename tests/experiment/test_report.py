@@ -62,7 +62,17 @@ def report() -> Report:
 
 
 def test_the_document_has_what_the_contract_says(report: Report) -> None:
-    assert list(report.document) == ["run", "verdict", "arms", "comparisons", "days", "health", "gate"]
+    assert list(report.document) == [
+        "run",
+        "verdict",
+        "arms",
+        "comparisons",
+        "secondary",
+        "guardrails",
+        "days",
+        "health",
+        "gate",
+    ]
     assert report.document["run"]["clock"] == CLOCK
     assert list(report.arms) == list(RATES)
     for arm in report.arms.values():
