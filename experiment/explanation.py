@@ -99,9 +99,8 @@ def _server_of(config: Config, request_id: int) -> tuple[str, str, int]:
     layer = layer_of(config)
     place = int(layer.arm_of(np.array([user]))[0])
     if place < 0:
-        raise BadInput(
-            f"request: got {request_id} of user {user}, allowed: a user of {', '.join(layer.arms)}"
-        )
+        groups = ", ".join(layer.arms)
+        raise BadInput(f"request: got {request_id} (user {user}), allowed: users of {groups}")
     group = layer.arms[place]
     return plan.serving_arm(group, day), group, day
 
