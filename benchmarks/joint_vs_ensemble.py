@@ -24,10 +24,9 @@ from experiment.bench_world import ProductionDay, default_config, production_day
 from experiment.machine import Clock
 from experiment.worlds import world_of
 from models import evaluation, registry
-from models.settings import PAPER_CROSSES, RICH_CROSSES
+from models.settings import PAPER_CROSSES, RICH_CROSSES, EnsembleSettings
 
 L1 = (1.0, 4.0, 16.0)
-EPOCHS = 2
 MEANS = ("expected_auc", "auc", "gauc", "log_loss", "wide_weights")
 
 
@@ -55,10 +54,11 @@ def compare(config: Any, days: list[ProductionDay]) -> Iterator[dict[str, Any]]:
     yield _row("deep", "", 0.0, deep, 0, test)
     for name, crosses in (("installed x app", PAPER_CROSSES), ("all crosses", RICH_CROSSES)):
         for l1 in L1 if crosses == PAPER_CROSSES else (1.0,):
-            settings = {"wide": {"crosses": list(crosses), "l1": l1}}
+            own = EnsembleSettings().wide.model_dump() | {"crosses": list(crosses), "l1": l1}
+            settings: dict[str, Any] = {"wide": own}
             joint, size, seconds = _trained(config, days, "wide_deep", settings)
             yield _row("joint", name, l1, joint, size, test) | {"cpu_seconds": round(seconds, 1)}
-            settings |= {"training": {"epochs": EPOCHS}}
+            settings |= {"training": EnsembleSettings().training.model_dump()}
             wide, size, _ = _trained(config, days, "wide", settings)
             yield _row("ensemble", name, l1, (wide + deep) / 2, size, test)
             yield _row("wide", name, l1, wide, size, test)

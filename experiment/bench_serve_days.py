@@ -14,7 +14,7 @@ import numpy as np
 from experiment import atomic, plan
 from experiment.bench_world import next_index, production_days
 from experiment.config import Config
-from experiment.executor import Processes
+from experiment.executor import open_executor
 from experiment.machine import Clock, Limits
 from experiment.rankers import KINDS
 from experiment.tensors import read_arrays, write_arrays
@@ -208,7 +208,7 @@ def side_by_side(
     """Rates of `workers` processes together, from the first one's start to the last one's end."""
     results = {}
     slots = list(range(workers))
-    with Processes(workers) as pool:
+    with open_executor(workers, workers) as pool:
         pool.map(_serve_share, [_Share(config, root, rankers[0], k * users, 500, 1) for k in slots], slots)
         for kind in rankers:
             shares = [_Share(config, root, kind, k * users, users, repeats) for k in slots]
