@@ -145,7 +145,7 @@ def summary(
         "users": len(population),
         "looks": population.looks,
         "views": views,
-        "acceptance": acceptance(views),
+        "acceptance": acceptance(views, tasks[0].alpha),
     }
 
 

@@ -49,7 +49,8 @@ def figure(document: Mapping[str, Any], view: str, place: int = 0) -> Any:
             col=column,
         )
         low, high = FALSE_POSITIVES if column == 1 else COVERAGE[view]
-        made.add_vrect(x0=low, x1=high, fillcolor=BAND_COLOUR, opacity=0.3, line_width=0, row=1, col=column)
+        band = {"x0": low, "x1": high, "fillcolor": BAND_COLOUR, "opacity": 0.3, "line_width": 0}
+        made.add_vrect(**band, layer="below", row=1, col=column)
         made.update_xaxes(tickformat=".0%", row=1, col=column)
     made.update_yaxes(showticklabels=False, row=1, col=2)
     middles = [(at + 0.5) / P_BINS for at in range(P_BINS)]

@@ -270,8 +270,12 @@ def register(app: typer.Typer) -> None:
         """Replay every user under every arm: the true lift."""
         from experiment.watching import watched
 
-        with watched("replaying shards", quiet=quiet) as tell:
-            document = find_truth(run_dir, workers=workers, tell=tell)
+        try:
+            with watched("replaying shards", quiet=quiet) as tell:
+                document = find_truth(run_dir, workers=workers, tell=tell)
+        except KeyboardInterrupt as error:
+            error.add_note(f"finished shards are kept; go on with: storelift truth {run_dir}")
+            raise
         if as_json:
             typer.echo(json.dumps(document, indent=2, ensure_ascii=False, allow_nan=False))
             return

@@ -264,6 +264,7 @@ def test_bands(many):
     one = {"arm": "deep", "control": "wide", "methods": methods}
     checks = acceptance({SUPER: {"comparisons": [one]}, FINITE: {"comparisons": [one]}})
     assert len(checks) == 2 * (4 * 2 + 1)
+    assert acceptance({SUPER: {"comparisons": [one]}}, 0.1) == []
     methods["z"] = methods["z"] | {"coverage": 0.97}
     missed = {
         (c["view"], c["method"], c["figure"])

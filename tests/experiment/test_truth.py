@@ -249,3 +249,13 @@ def test_an_empty_arm_has_no_lift():
     assert potential.lift("a", "b") is None
     assert np.array_equal(potential.visited, [True])
     assert len(potential.take(np.array([False]))) == 0
+
+
+def test_an_interrupted_command_says_how_to_go_on(copy, monkeypatch):
+    def interrupted(*_, **__):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(truth, "_replay_all", interrupted)
+    result = CliRunner().invoke(app, ["truth", str(copy), "-q"])
+    assert result.exit_code == 130
+    assert f"finished shards are kept; go on with: storelift truth {copy}" in result.stderr
