@@ -64,13 +64,19 @@ PAGES = {
 def sidebar() -> None:
     """Which run, at which level."""
     names = [run.name for run in shell.runs()]
-    if st.session_state.get("watch") in names:  # it was started here, and its folder is there now
+    watched = next((run for run in shell.runs() if run.name == st.session_state.get("watch")), None)
+    if watched is not None and watched.status:  # it was started here, and has said how it is doing
         st.session_state["run"] = st.session_state.pop("watch")
     with st.sidebar:
         if not names:
             st.caption(f"No run in {shell.root()}")
             return
-        st.selectbox("Run", names, key="run", bind="query-params", help="Newest first. Type to search.")
+        if st.session_state.get("run") not in names:
+            given = st.query_params.get("run")
+            st.session_state["run"] = given if given in names else names[0]
+        st.selectbox("Run", names, key="run", help="Newest first. Type to search.")
+        if st.query_params.get("run") != st.session_state["run"]:  # also of the newest, which soon is not
+            st.query_params["run"] = st.session_state["run"]
         st.selectbox(
             "Intervals",
             list(shell.LEVELS),

@@ -1,70 +1,92 @@
-"""One request ranked by the arms side by side, with what each score is made of: `explanations/*.json`."""
+"""One request ranked by the arms side by side, with what each score is the sum of: `explanations/*.json`."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
-from dashboard import markup, reading
+import streamlit as st
+
+from dashboard import lab_figures, markup, reading, shell
+from dashboard.palette import inks
 from dashboard.reading import Document, Run
-from experiment.words import arm_name, number
+from experiment.words import DASH, arm_name, number
 
-FIRST = 5
-"""Parts of a score that are shown, largest first."""
+FIRST = 8
+"""Parts of a score that are drawn, largest first; the others are one bar."""
 
 
-def of_request(run: Run, number_: str) -> Document | None:
+def of_request(run: Run, request: str) -> Document | None:
     """The explanation of a request, if it was computed."""
-    if not number_.isdigit():
+    if not request.isdigit():
         return None
-    return reading.document(run, f"explanations/request-{number_}.json")
+    return reading.document(run, f"explanations/request-{request}.json")
 
 
-def rankings(document: Document) -> dict[str, list[Mapping[str, Any]]]:
-    """By arm, the apps in the order of their scores."""
+def rankings(document: Document) -> dict[str, dict[int, Mapping[str, Any]]]:
+    """By arm, what its model says of each app: score, rank and parts; empty for another document."""
+    found: dict[str, dict[int, Mapping[str, Any]]] = {}
     arms = document.get("arms")
-    found: dict[str, list[Mapping[str, Any]]] = {}
-    if not isinstance(arms, Mapping):
-        return found
-    for arm, of in arms.items():
-        apps = of.get("apps", of.get("candidates", [])) if isinstance(of, Mapping) else of
-        if isinstance(apps, Sequence):
-            rows = [row for row in apps if isinstance(row, Mapping)]
-            found[str(arm)] = sorted(rows, key=lambda row: -float(row.get("score") or 0.0))
+    if isinstance(arms, Mapping):
+        for arm, of in arms.items():
+            apps = of.get("apps") if isinstance(of, Mapping) else None
+            if isinstance(apps, list) and apps:
+                found[str(arm)] = {int(one["app"]): one for one in apps if "app" in one}
     return found
 
 
-def parts(row: Mapping[str, Any]) -> str:
-    """The largest parts of a score, in words."""
-    found = row.get("parts", row.get("contributions", []))
-    if isinstance(found, Mapping):
-        found = [{"feature": name, "value": value} for name, value in found.items()]
-    pairs = [
-        (
-            str(one.get("feature", one.get("name", "?"))),
-            float(one.get("value", one.get("contribution", 0.0)) or 0.0),
-        )
-        for one in found
-        if isinstance(one, Mapping)
-    ]
-    largest = sorted(pairs, key=lambda pair: -abs(pair[1]))[:FIRST]
-    return ", ".join(f"{name} {value:+.2f}" for name, value in largest)
+def parts(one: Mapping[str, Any]) -> dict[str, float]:
+    """The largest parts of a score by name, and the sum of the others."""
+    found = one.get("parts")
+    if not isinstance(found, Mapping) or not found:
+        return {}
+    ordered = sorted(found.items(), key=lambda pair: -abs(float(pair[1])))
+    first = {str(name): float(value) for name, value in ordered[:FIRST]}
+    others = ordered[FIRST:]
+    if others:
+        first[f"{len(others)} others"] = sum(float(value) for _, value in others)
+    return first
 
 
 def show(document: Document) -> None:
-    """The rankings side by side."""
-    import streamlit as st
-
+    """Places by arm, and the parts of one app's scores."""
     found = rankings(document)
-    if not found:
+    shown = [one for one in document.get("apps", []) if isinstance(one, Mapping) and "app" in one]
+    if not found or not shown:
         st.html(markup.empty("Not of a kind that this version knows", "The explanation is shown as it is."))
         st.json(document, expanded=1)
         return
-    for column, arm in zip(st.columns(len(found)), found, strict=True):
+    st.markdown("**The same apps by each arm's model of the day**: place, and score in log odds.")
+    rows = [
+        [
+            str(one["app"]),
+            DASH if one.get("probability") is None else f"{one['probability']:.1%}",
+            "yes" if one.get("label") else "no",
+            *(_place(apps.get(int(one["app"]))) for apps in found.values()),
+        ]
+        for one in shown
+    ]
+    st.html(markup.table(["App", "True chance", "Acquired", *map(arm_name, found)], rows))
+    app = st.selectbox(
+        "What is the score of this app made of?", [int(one["app"]) for one in shown], width=320
+    )
+    ink = inks(list(found))
+    made = {arm: parts(apps[app]) for arm, apps in found.items() if app in apps}
+    known = [arm for arm in made if made[arm]]
+    for column, arm in zip(st.columns(max(len(known), 1), gap="small"), known, strict=False):
         with column:
-            st.markdown(f"**{arm_name(arm)}**")
-            rows = [
-                [str(place), str(row.get("app", "?")), number(row.get("score"), 2), parts(row)]
-                for place, row in enumerate(found[arm][:10], 1)
-            ]
-            st.html(markup.table(["#", "App", "Score", "Made of"], rows, text=True))
+            name, value = max(made[arm].items(), key=lambda pair: abs(pair[1]))
+            shell.chart(
+                lab_figures.made_of(
+                    made[arm], ink[arm], title=f"{arm_name(arm)} {number(found[arm][app]['score'], 2)}"
+                ),
+                key=f"parts-{arm}",
+                alt=f"{arm_name(arm)}: largest part {name}, {value:+.2f} of the log odds",
+            )
+    without = [arm_name(arm) for arm in made if not made[arm]]
+    if without:
+        st.caption(f"Without parts that can be named: {', '.join(without)}.")
+
+
+def _place(one: Mapping[str, Any] | None) -> str:
+    return DASH if one is None else f"{one.get('rank', DASH)} ({number(one.get('score'), 2)})"

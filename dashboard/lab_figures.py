@@ -310,3 +310,26 @@ def parts(
     figure.update_xaxes(type="category", showgrid=True)
     figure.update_layout(scattermode="group", scattergap=0.5)
     return figure
+
+
+def made_of(parts_: Mapping[str, float], ink: Ink, *, title: str) -> go.Figure:
+    """The parts of a score as bars from zero, hatched where they lower it."""
+    figure = go.Figure(
+        go.Bar(
+            x=list(parts_.values()),
+            y=list(parts_),
+            orientation="h",
+            name=title,
+            text=[f"{value:+.2f}" for value in parts_.values()],
+            marker={
+                "color": ink.colour,
+                "pattern": {"shape": ["" if v >= 0 else "/" for v in parts_.values()]},
+            },
+            hovertemplate="%{y} %{x:+.3f}<extra></extra>",
+        )
+    )
+    frame(figure, x="Log odds", y="", height=90 + 30 * len(parts_))
+    figure.add_vline(x=0, line_color=GREY, line_width=1.5)
+    figure.update_layout(title={"text": title, "font": {"size": 14}}, hovermode="closest", showlegend=False)
+    figure.update_yaxes(type="category", categoryorder="array", categoryarray=list(parts_)[::-1], nticks=None)
+    return figure

@@ -6,6 +6,7 @@ Nothing is written, and nothing is locked. What was read is kept until one of it
 from __future__ import annotations
 
 import json
+import time
 import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -22,6 +23,9 @@ Document = Mapping[str, Any]
 Signature = tuple[tuple[int, int], ...]
 
 SIGNED = (MANIFEST, journal.STATUS, REPORT, CONFIG, journal.LOCK)
+STARTING_SECONDS = 60.0
+"""A new run folder without a status belongs to a run that is starting, for so long."""
+
 STATES = ("running", "done", "failed", "interrupted", "damaged")
 
 
@@ -133,6 +137,8 @@ def runs_in(root: Path) -> list[Run]:
 def read(path: Path) -> Run:
     """The run at `path` as it stands now."""
     run = _read_files(str(path), _signature(path))
+    if run.state == "running" and not run.status and time.time() - run.key.made[0] / 1e9 < STARTING_SECONDS:
+        return run
     if run.state == "running" and lock.holder(path / journal.LOCK) is None:  # killed: no file has changed
         return replace(run, state="interrupted", message="its process is gone")
     return run
@@ -201,7 +207,8 @@ def _read_files(path: str, signature: Signature) -> Run:
         status = journal.read_status(root)
         stated = str(status.get("state"))
     except RunFolderError as error:
-        warnings.append(str(error))
+        if (root / journal.STATUS).exists():
+            warnings.append(str(error))
     state, message = _state(manifest, trouble, stated, status)
     return Run(
         path=root,
@@ -233,7 +240,7 @@ def _state(
         return "done", None
     if stated in ("running", "failed", "interrupted"):
         return stated, status.get("message")
-    return "interrupted", "it has not said how it is doing"
+    return "running", None  # it has said nothing yet; `read` looks whether it is too late for that
 
 
 def _report(root: Path, manifest: Manifest | None, warnings: list[str]) -> Document | None:

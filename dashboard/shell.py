@@ -62,7 +62,23 @@ def opened(title: str, meaning: str) -> Run:
     if meaning:
         st.caption(meaning)
     trouble(run)
+    if run.state == "running" and title != "Live":
+        news(run)
     return run
+
+
+@st.fragment(run_every="5s")
+def news(run: Run) -> None:
+    """Says that a running run has moved on; what is read stays as it is until asked for."""
+    now = reading.read(run.path)
+    if now.state == "running" and now.finished_day == run.finished_day:
+        return
+    ahead = now.day - run.day
+    days = f"{ahead} new {'day' if ahead == 1 else 'days'}" if ahead > 0 else "The run has moved on"
+    if now.state != "running":
+        days = f"The run is {markup.STATES[now.state][1]}"
+    if st.button(f"{days}: reload", icon=":material/refresh:", type="tertiary"):
+        st.rerun()
 
 
 def opened_results(title: str, meaning: str) -> tuple[Run, Document]:

@@ -16,8 +16,7 @@ from dashboard.reading import Run
 from experiment.report_text import level
 from experiment.words import arm_name, big, duration, interval, percent
 
-EVENTS = 20
-"""Shown of the last ones."""
+EVENTS = 20  # shown of the last ones
 
 PHASES = {
     "starting": "build the world",
@@ -26,6 +25,11 @@ PHASES = {
     "analysing": "analyse",
     "done": "done",
 }
+
+
+def started(waiting: launch.Launched) -> bool:
+    """Whether the run has said how it is doing."""
+    return bool(reading.read(waiting.folder).status)
 
 
 def wait_for(waiting: launch.Launched) -> None:
@@ -42,14 +46,14 @@ def wait_for(waiting: launch.Launched) -> None:
             markup.empty(f"Starting {waiting.folder.name}", "It is loading; its folder appears in seconds.")
         )
         st.progress(0.0)
-        if reading.is_run(waiting.folder):
+        if started(waiting):
             st.rerun()
 
     until_there()
 
 
 watched = launch.started_here(str(st.session_state.get("watch", "")))
-if watched is not None:
+if watched is not None and not started(watched):
     wait_for(watched)
     st.stop()
 
@@ -171,21 +175,37 @@ if run.state == "running":
             stopped = launch.stop(path)
             st.toast("Asked to stop." if stopped else "Its process is not on this machine, or gone.")
 
-    @st.fragment(run_every=None if paused else "2s")
+    every = None if paused else "2s"
+
+    @st.fragment(run_every=every)
     def pulse() -> None:
         """What changes by the second."""
         now = reading.read(path)
         head(now)
-        shell.heading("What happened")
-        story(now)
-        if now.state != "running" or (now.finished_day, now.day) != (run.finished_day, run.day):
+        if now.state != "running" or now.finished_day != run.finished_day:
             st.rerun()
 
+    @st.fragment(run_every=every)
+    def events() -> None:
+        """What happened last."""
+        story(reading.read(path))
+
+    pulse()
     shell.heading("Lift so far", "Drawn again when a simulated day is finished; zooming is safe in between.")
     lift(run)
-    pulse()
+    shell.heading("What happened")
+    events()
 else:
     head(run)
+    if run.state != "done":
+
+        @st.fragment(run_every=None if run.state == "damaged" else "3s")
+        def until_resumed() -> None:
+            """Looks whether somebody goes on with the run."""
+            if reading.read(path).signature != run.signature:
+                st.rerun()
+
+        until_resumed()
     if run.report is not None:
         checks = words.health(run, run.report)
         st.html(markup.verdict(words.verdict(run, run.report), words.trust(checks)))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -65,7 +65,9 @@ def write_requests(paths: RunPaths, arm: str, day: int, rng: np.random.Generator
     """An arm's log of a day, a few dozen requests, and the truth beside it."""
     count = 60
     ids = np.arange(count, dtype=np.uint64) + np.uint64(10_000 * (day + 50)) + np.uint64(len(arm))
-    small = {name: (np.arange(count) % 3).astype(np.int8) for name in ("hour", "device", "country", "language")}
+    small = {
+        name: (np.arange(count) % 3).astype(np.int8) for name in ("hour", "device", "country", "language")
+    }
     requests = Requests(
         request_id=ids,
         user_id=np.arange(count, dtype=np.int64),
@@ -131,7 +133,9 @@ class Maker:
             if day > 0:
                 for arm in config.arms:
                     no = refused and arm == "deep" and day == last
-                    verdict = Verdict(not no, ("holdout: AUC fell",) if no else (), 500, 0.71, 0.7, 1.0, 0.3, 1.0)
+                    verdict = Verdict(
+                        not no, ("holdout: AUC fell",) if no else (), 500, 0.71, 0.7, 1.0, 0.3, 1.0
+                    )
                     gate.append(report.GateEntry(day, arm, verdict))
                     served[arm][day] = quality(rng)
                     entry["verdicts"][arm] = _plain(verdict)
@@ -160,7 +164,9 @@ class Maker:
             results.append(report.ArmResult(arm, size, window, pre, offline, served[arm]))
         outcomes = {one.name: Outcomes.of(one.window, one.pre) for one in results}
         folder.write_table(folder.path / "metrics" / "users.parquet", users_table(outcomes))
-        built = report.build(config, results, list(config.days()), gate, {"started_wall_s": 1.0, "seconds": 2.0})
+        built = report.build(
+            config, results, list(config.days()), gate, {"started_wall_s": 1.0, "seconds": 2.0}
+        )
         journal = Journal(folder.path, config)
         journal.event("started", sim_day=None, arms=list(config.arms))
         journal.event("served", arm="wide", group="wide", sim_day=1, impressions=1000, acquisitions=80)
@@ -215,7 +221,7 @@ def shared(tmp_path_factory: pytest.TempPathFactory) -> SimpleNamespace:
 
 
 @pytest.fixture
-def window(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., Any]]:
+def window(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Any]:
     """Opens the app on a folder of runs, at a run and a page."""
     from streamlit.testing.v1 import AppTest
 
@@ -231,7 +237,7 @@ def window(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., Any]]:
             at.switch_page(f"views/{page}.py").run()
         return at
 
-    yield opened
+    return opened
 
 
 def texts(at: Any) -> str:

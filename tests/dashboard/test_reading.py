@@ -21,8 +21,15 @@ def test_every_state_is_read(shared):
     assert states["failed"] == "failed"
     assert states["interrupted"] == "interrupted"
     assert states["gone"] == "interrupted"  # its status says running, but nobody holds the lock
-    assert states["bare"] == "interrupted"
     assert states["torn"] == states["older"] == "damaged"
+
+
+def test_a_new_folder_without_a_status_is_starting_and_an_old_one_is_not(maker, monkeypatch):
+    path = maker.run(finished=-2, requests=False)
+    (path / "status.json").unlink(missing_ok=True)
+    assert reading.read(path).state == "running"
+    monkeypatch.setattr(reading, "STARTING_SECONDS", -1.0)
+    assert reading.read(path).state == "interrupted"
 
 
 def test_newest_first(shared):
@@ -51,7 +58,15 @@ def test_a_run_that_works_is_running_until_its_process_is_gone(maker):
 
 def test_a_killed_process_is_noticed_though_no_file_changes(maker):
     path = maker.run(finished=1, requests=False)
-    code = f"import time; from pathlib import Path; from experiment import lock\nwith lock.locked(Path({str(path / LOCK)!r})): print(1, flush=True); time.sleep(60)"
+    lines = [
+        "import time",
+        "from pathlib import Path",
+        "from experiment import lock",
+        f"with lock.locked(Path({str(path / LOCK)!r})):",
+        "  print(1, flush=True)",
+        "  time.sleep(60)",
+    ]
+    code = "\n".join(lines)
     process = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE)
     process.stdout.readline()
     maker.told(path, "running")
@@ -73,7 +88,9 @@ def test_what_was_read_is_read_again_only_when_it_changes(maker):
 def test_a_report_that_was_changed_is_shown_with_a_warning(maker):
     path = maker.run(requests=False)
     report = path / "report.json"
-    report.write_bytes(report.read_bytes().replace(b"quick", b"quack").replace(b'"preset": "tiny"', b'"preset": "tiNy"'))
+    report.write_bytes(
+        report.read_bytes().replace(b"quick", b"quack").replace(b'"preset": "tiny"', b'"preset": "tiNy"')
+    )
     run = reading.read(path)
     assert run.report is not None
     assert any("checksum" in warning for warning in run.warnings)

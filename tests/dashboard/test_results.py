@@ -72,7 +72,9 @@ def test_lines_of_a_report_without_users(shared, tmp_path):
     """An older or trimmed run draws what its report says."""
     run = read(shared.done)
     alone = dataclasses.replace(run, path=tmp_path)
-    (line,) = series.lines(alone, run.report, [("deep", "wide")], over="cumulative", scale="relative", kind="fixed")
+    (line,) = series.lines(
+        alone, run.report, [("deep", "wide")], over="cumulative", scale="relative", kind="fixed"
+    )
     assert line.values[-1] == pytest.approx(run.report["comparisons"][0]["lift"])
     assert results.looks(alone) == ()
 

@@ -1,0 +1,195 @@
+import plotly.graph_objects as go
+import pytest
+
+from dashboard import calibration, explaining, figures, lab_figures, latencies, reliability, slices, studies
+from dashboard.figures import Leaf, Line
+from dashboard.lab_figures import Judgement, Spot
+from dashboard.palette import KNOWN, inks
+from dashboard.reading import read
+
+INKS = inks(["wide", "deep", "wide_deep"])
+
+
+def named(figure, name):
+    return next(trace for trace in figure.data if trace.name == name)
+
+
+def test_a_lift_has_a_line_a_band_and_the_truth():
+    line = Line("deep", [1, 2, 3], [0.01, None, 0.03], [(0.0, 0.02), None, (0.02, 0.04)], dotted=0.025)
+    figure = figures.lifts([line], INKS, refused=[2])
+    assert list(named(figure, "Deep").y) == [0.01, None, 0.03]
+    assert named(figure, "Deep").line.color == KNOWN["deep"]
+    lower, upper = named(figure, "Deep lower"), named(figure, "Deep upper")
+    assert list(lower.x) == [1, 3]
+    assert list(upper.y) == [0.02, 0.04]
+    assert upper.fill == "tonexty"
+    assert lower.mode == upper.mode == "lines"
+    assert named(figure, "Deep, true").line.dash == "dot"
+    assert set(named(figure, "Deep, true").y) == {0.025}
+    assert len(figure.layout.shapes) == 2  # zero, and the refused day
+
+
+def test_absolute_lifts_are_percentage_points():
+    line = Line("deep", [1], [0.001], [(0.0005, 0.0015)])
+    figure = figures.lifts([line], INKS, relative=False)
+    assert list(named(figure, "Deep").y) == pytest.approx([0.1])
+    assert "pp" in figure.layout.yaxis.title.text
+
+
+def test_daily_lifts_are_dots_with_error_bars():
+    line = Line("deep", [1, 2], [0.01, 0.02], [(0.0, 0.03), (0.01, 0.04)])
+    trace = named(figures.lifts([line], INKS, connected=False), "Deep")
+    assert trace.mode == "markers"
+    assert list(trace.error_y.array) == pytest.approx([0.02, 0.02])
+    assert list(trace.error_y.arrayminus) == pytest.approx([0.01, 0.01])
+
+
+def test_arms_differ_in_hue_and_shape():
+    found = inks(["wide", "deep", "wide_deep", "mine", "yours"])
+    assert len({ink.colour for ink in found.values()}) == 5
+    assert len({ink.shape for ink in found.values()}) == 5
+    assert found["deep"].band == "rgba(0,158,115,0.18)"
+
+
+def test_a_forest_is_hollow_where_nothing_is_decided():
+    leaves = [
+        Leaf("a", "deep", 0.1, (0.05, 0.15), sure=True, truth=0.08),
+        Leaf("b", "deep", 0.0, (-0.1, 0.1), sure=False),
+    ]
+    figure = figures.forest(leaves, INKS)
+    assert list(named(figure, "Deep").marker.color) == [KNOWN["deep"], "rgba(0,0,0,0)"]
+    assert list(named(figure, "Deep, true").x) == [0.08]
+    assert list(figure.layout.yaxis.categoryarray) == ["b", "a"]
+
+
+def test_the_papers_spots_are_hollow():
+    figure = lab_figures.off_and_on(
+        [Spot("deep", 0.7, 0.02, (0.69, 0.71), (0.0, 0.04)), Spot("deep", 0.722, 0.029, theirs=True)], INKS
+    )
+    assert named(figure, "Deep").marker.color == KNOWN["deep"]
+    assert named(figure, "Deep (paper)").marker.color == "rgba(0,0,0,0)"
+    assert named(figure, "Deep").error_y.array[0] == pytest.approx(0.02)
+
+
+def test_refused_models_are_crosses():
+    nights = [Judgement("deep", 1, 0.01, True, ""), Judgement("deep", 2, None, False, "not finite")]
+    figure = lab_figures.gate(nights, INKS)
+    assert list(named(figure, "Deep").x) == [1]
+    assert named(figure, "refused").marker.symbol == "x"
+    assert list(named(figure, "refused").text) == ["Deep: not finite"]
+
+
+def test_no_figure_chooses_a_template():
+    for figure in (
+        figures.lifts([], INKS),
+        figures.forest([], INKS),
+        figures.power_curve([0.0, 0.1], {"as measured": [0.05, 0.9]}, 0.05),
+        figures.counts([Line("deep", [1], [3])], INKS, y="Users"),
+        lab_figures.measured([Line("deep", [1], [0.7], [(0.6, 0.8)])], INKS, y="AUC", level=1.0),
+        lab_figures.bars({"here": {"200 x 1": 1.2}, "In the paper": {"200 x 1": 31.0}}, y="ms"),
+        lab_figures.rates({"r": [("z", 0.05)]}, 0.05, x="rate"),
+        lab_figures.histogram({"p": [1, 2, 3]}, x="p", y="n", flat=2),
+        lab_figures.parts([Line("deep", ["a", "b"], [0.5, None])], INKS, y="AUC"),
+        lab_figures.calibration_curve({"deep": [(0.1, 0.12, 5), (0.0, 0.0, 1)]}, INKS),
+    ):
+        assert isinstance(figure, go.Figure)
+        assert (
+            figure.layout.template.layout.to_plotly_json()
+            == go.Figure().layout.template.layout.to_plotly_json()
+        )
+        assert all(len(trace.x or ()) <= figures.POINTS for trace in figure.data)
+
+
+def test_calibration_by_view_and_method():
+    document = {
+        "replays": 200,
+        "views": {
+            "super_population": {
+                "comparisons": [
+                    {
+                        "arm": "deep",
+                        "control": "wide",
+                        "true_lift": 0.1,
+                        "methods": {
+                            "z": {"false_positive_rate": 0.05, "coverage": 0.95, "power": 0.8},
+                            "naive_peeking": {"false_positive_rate": 0.2, "coverage": None},
+                        },
+                        "p_value_histogram": [1, 2],
+                    }
+                ]
+            }
+        },
+    }
+    ((view, (one,)),) = calibration.views(document).items()
+    assert view == "Users drawn anew"
+    assert one.pair == "Deep against Wide"
+    assert [(m.name, m.naive, m.coverage) for m in one.methods] == [
+        ("z, delta method", False, 0.95),
+        ("naive: peeking daily", True, None),
+    ]
+    assert calibration.views({"something": "else"}) == {}
+
+
+def test_timings_are_found_wherever_they_stand():
+    document = {
+        "paper": {"fp32": [{"batch": 200, "threads": 1, "p50_ms": 1.2, "p99_ms": 2.0}]},
+        "http": {"p50_ms": 3.0},
+    }
+    first, second = latencies.timings(document)
+    assert first.split == "200 x 1"
+    assert first.milliseconds == {"p50_ms": 1.2, "p99_ms": 2.0}
+    assert second.label == "http"
+
+
+def test_studies_are_lines_over_a_knob():
+    document = {
+        "knob": "world.drift",
+        "points": [{"value": v, "arms": [{"arm": "deep", "lift": v / 10}]} for v in (0.2, 0.1)],
+    }
+    (line,) = studies.lines(document)
+    assert line.x == [0.1, 0.2]
+    assert line.y == pytest.approx([0.01, 0.02])
+
+
+def test_calibration_curves_hold_all_impressions(shared):
+    curves = reliability.curves(read(shared.done))
+    assert set(curves) == {"wide", "deep", "wide_deep"}
+    for curve in curves.values():
+        assert sum(count for _, _, count in curve) == 240
+        predicted = [p for p, _, _ in curve]
+        assert predicted == sorted(predicted)
+
+
+def test_slices_hold_all_impressions_and_their_auc_is_that_of_sklearn(shared, monkeypatch):
+    import numpy as np
+    import pyarrow.dataset as ds
+    from sklearn.metrics import roc_auc_score
+
+    run = read(shared.done)
+    monkeypatch.setattr(slices, "ENOUGH", 1)
+    slices._of_arm.cache_clear()
+    found = slices.of_run(run)
+    slices._of_arm.cache_clear()
+    for cut in slices.CUTS:
+        own = [one for one in found[cut] if one.arm == "deep"]
+        assert sum(one.impressions for one in own) == 240
+        assert sum(one.share for one in own) == pytest.approx(1)
+    log = ds.dataset(run.path / "log" / "arm=deep" / "day=3").to_table()
+    truth = ds.dataset(run.path / "truth" / "arm=deep" / "day=3").to_table()
+    flat = {name: np.concatenate(log[name].to_numpy()) for name in ("labels", "scores")}
+    none = np.concatenate(truth["exceptions"].to_numpy()) == 0
+    (part,) = [one for one in found["exception"] if one.arm == "deep" and one.part == "no exception"]
+    assert part.auc == pytest.approx(roc_auc_score(flat["labels"][none], flat["scores"][none]))
+    assert part.rate == pytest.approx(flat["labels"][none].mean())
+
+
+def test_the_parts_of_a_score_add_up():
+    one = {"score": 1.0, "parts": {f"p{i}": 0.1 * i for i in range(12)}}
+    found = explaining.parts(one)
+    assert sum(found.values()) == pytest.approx(sum(one["parts"].values()))
+    assert next(iter(found)) == "p11"
+    assert list(found)[-1] == "4 others"
+    figure = lab_figures.made_of(found, INKS["deep"], title="Deep 1.00")
+    assert list(figure.data[0].y) == list(found)
+    assert explaining.parts({"score": 1.0}) == {}
+    assert explaining.rankings({"arms": 3}) == {}

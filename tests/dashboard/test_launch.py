@@ -1,0 +1,121 @@
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+from dashboard import knobs, launch
+from dashboard.launch import Order
+from experiment.errors import BadInput
+from experiment.journal import LOCK
+from experiment.loading import load
+
+
+def test_the_arguments_are_those_of_the_command_line(tmp_path):
+    order = Order("tiny", 7, ("wide", "deep"), ("world.drift=0.05",), "mine")
+    assert order.arguments(tmp_path / "mine") == [
+        *("run", "--preset", "tiny", "--seed", "7", "--out", str(tmp_path / "mine"), "--quiet"),
+        *("--arms", "wide,deep", "--set", "world.drift=0.05"),
+    ]
+    assert order.config() == load("tiny", ["world.drift=0.05"], seed=7, arms="wide,deep")
+
+
+@pytest.mark.parametrize(
+    ("order", "message"),
+    [
+        (Order("tine"), "preset: got 'tine', allowed: quick"),
+        (Order("tiny", settings=("world.drift=2",)), "world.drift: got 2, allowed: a number"),
+        (Order("tiny", settings=("world.drif=0.1",)), "world.drif: got an unknown key"),
+        (Order("tiny", arms=("wide", "nope")), "arms: got 'nope'"),
+        (Order("tiny", settings=("nonsense",)), "set: got 'nonsense', allowed: path=value"),
+    ],
+)
+def test_bad_settings_are_refused_in_the_words_of_the_command_line(order, message, tmp_path):
+    with pytest.raises(BadInput) as error:
+        launch.start(order, tmp_path)
+    assert str(error.value).startswith(message)
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("name", ["../up", "/etc/x", "a/b", ".hidden", "x" * 101, "a b", "<b>", "a\nb"])
+def test_names_cannot_lead_out_of_the_folder(tmp_path, name):
+    with pytest.raises(BadInput, match="name: got "):
+        Order("tiny", name=name).folder(tmp_path)
+
+
+def test_a_taken_name_is_refused(tmp_path):
+    (tmp_path / "taken").mkdir()
+    with pytest.raises(BadInput, match="taken"):
+        Order("tiny", name="taken").folder(tmp_path)
+    (tmp_path / "dangling").symlink_to(tmp_path / "nowhere")
+    with pytest.raises(BadInput, match="taken"):
+        Order("tiny", name="dangling").folder(tmp_path)
+
+
+def test_the_process_outlives_its_parent_and_says_why_it_failed(tmp_path, monkeypatch):
+    seen = {}
+    true = subprocess.Popen
+
+    def popen(command, **options):
+        seen.update(command=command, **options)
+        return true([sys.executable, "-c", "import sys; sys.exit('no disk')"], **options)
+
+    monkeypatch.setattr(subprocess, "Popen", popen)
+    launched = launch.start(Order("tiny", name="x"), tmp_path)
+    launched.process.wait()
+    assert seen["start_new_session"] is True
+    assert seen["command"][1:3] == ["-m", "experiment.cli"]
+    assert launched.code == 1
+    assert launched.last_words() == "no disk"
+    assert launch.started_here("x") is launched
+    assert launch.starting(tmp_path) == [launched]
+    launched.said.unlink()
+
+
+@pytest.mark.parametrize("ignoring", [False, True])
+def test_stop_interrupts_the_holder_of_the_lock(maker, ignoring):
+    path = maker.run(finished=1, requests=False)
+    lines = [
+        "import signal, time",
+        "from pathlib import Path",
+        "from experiment import lock",
+        "signal.signal(signal.SIGTERM, signal.default_int_handler)",
+        "signal.signal(signal.SIGINT, signal.SIG_IGN)" if ignoring else "",
+        f"with lock.locked(Path({str(path / LOCK)!r})):",
+        "  print(1, flush=True)",
+        "  time.sleep(60)",
+    ]
+    process = subprocess.Popen(
+        [sys.executable, "-c", "\n".join(lines)], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
+    )
+    process.stdout.readline()
+    began = time.monotonic()
+    assert launch.stop(path)
+    assert process.wait(20) != 0
+    assert time.monotonic() - began < 20
+    process.stdout.close()
+    assert not launch.stop(path)
+
+
+def test_no_other_hosts_process_is_touched(maker):
+    import json
+
+    path = maker.run(finished=1, requests=False)
+    (path / LOCK).write_text(json.dumps({"pid": 1, "host": "elsewhere", "began": 0}))
+    assert not launch.stop(path)
+
+
+@pytest.mark.parametrize("preset", list(knobs.PRESETS))
+def test_every_knob_is_a_setting_of_every_preset(preset):
+    shape = knobs.of_preset(preset)
+    for knob in knobs.KNOBS:
+        value = shape.value(knob.path)
+        assert isinstance(value, int | float)
+        load(preset, [f"{knob.path}={value}"])
+        assert knob.meaning.endswith(".")
+
+
+def test_interrupt_is_a_signal():
+    assert not launch._ignores_interrupts(1 << 30)
+    assert signal.SIGINT == 2

@@ -1,0 +1,265 @@
+import html as escaping
+import json
+from pathlib import Path
+
+import pytest
+
+from dashboard import launch
+from experiment import lock
+from experiment.journal import LOCK
+
+PAGES = ("overview", "lift", "quality", "latency", "generalise", "live", "data", "compare", "start")
+RUNS = ("done", "failed", "early", "interrupted", "gone", "bare", "torn", "older", "unbalanced", "hostile")
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_every_page_of_every_run(window, shared, says, page):
+    at = window(shared.root)
+    for name in RUNS:
+        at.selectbox(key="run").set_value(getattr(shared, name).name).run()
+        at.switch_page(f"views/{page}.py").run()
+        assert not at.exception, f"{page} of {name}: {at.exception[0].message if at.exception else ''}"
+        said = says(at)
+        assert "<img src=x" not in said
+        assert "<b>no</b>" not in said
+        for chart in at.get("plotly_chart"):
+            assert chart.proto.id or chart.proto.spec
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_every_page_without_runs(window, tmp_path, says, page):
+    at = window(tmp_path, page=page)
+    assert not at.exception
+    if page != "start":
+        assert "storelift run --preset tiny" in says(at)
+
+
+def test_the_verdict_comes_first(window, shared, says):
+    at = window(shared.root, "done")
+    said = says(at)
+    assert "Wide &amp; Deep acquires" in said
+    assert "95% interval" in said
+    assert "Gate refused 1 of 9 models" in said
+    assert said.index("Users match their shares") < said.index("acquires") < said.index('class="sc"')
+
+
+def test_a_broken_sample_ratio_blocks_it(window, shared, says):
+    said = says(window(shared.root, "unbalanced"))
+    assert "Do not read the lifts" in said
+    assert "verdict-alarm" in said
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("failed", "This run failed"),
+        ("early", "It ended before the first day"),
+        ("interrupted", "This run is not finished"),
+        ("torn", "not as it was written"),
+        ("older", "format 0"),
+    ],
+)
+def test_what_is_wrong_is_said_with_the_command_that_mends_it(window, shared, says, name, words):
+    path = getattr(shared, name)
+    said = escaping.unescape(says(window(shared.root, path.name)))
+    assert words in said
+    assert (
+        f"storelift verify {path}" in said
+        if name in ("torn", "older")
+        else f"storelift resume {path}" in said
+    )
+
+
+def test_cuped_and_levels_change_the_scorecard(window, shared, says):
+    at = window(shared.root, "done")
+    before = says(at)
+    at.toggle(key="cuped").set_value(True).run()
+    assert "adjusted for the pre-period" in says(at)
+    at.toggle(key="cuped").set_value(False).run()
+    at.selectbox(key="level").set_value("99%").run()
+    assert "99% interval" in says(at)
+    assert before != says(at)
+
+
+def test_the_lift_page_draws_what_is_chosen(window, shared):
+    at = window(shared.root, "done", "lift")
+    spec = json.loads(at.get("plotly_chart")[0].proto.spec)
+    assert [t["name"] for t in spec["data"] if t.get("showlegend") is not False] == [
+        "Deep − Wide",
+        "Wide & Deep − Wide",
+    ]
+    fixed = spec["data"][1]["y"]
+    at.segmented_control(key="kind").set_value("always-valid").run()
+    wider = json.loads(at.get("plotly_chart")[0].proto.spec)["data"][1]["y"]
+    assert wider[-1] > fixed[-1]
+    at.segmented_control(key="scale").set_value("absolute").run()
+    at.segmented_control(key="over").set_value("daily").run()
+    assert not at.exception
+    assert "markers" in {t["mode"] for t in json.loads(at.get("plotly_chart")[0].proto.spec)["data"]}
+    for dimension in ("country", "activity", "since"):
+        at.segmented_control(key="dimension").set_value(dimension).run()
+        assert not at.exception
+
+
+def test_the_true_lift_is_a_dotted_line(window, maker):
+    path = maker.run(requests=False)
+    report = json.loads((path / "report.json").read_text())
+    for c in report["comparisons"]:
+        c["true_lift"] = 0.2
+    (path / "report.json").write_text(json.dumps(report))
+    at = window(maker.root, page="lift")
+    spec = json.loads(at.get("plotly_chart")[0].proto.spec)
+    dotted = [t for t in spec["data"] if t.get("line", {}).get("dash") == "dot"]
+    assert [set(t["y"]) for t in dotted] == [{0.2}, {0.2}]
+
+
+def test_calibration_is_shown_when_there_is_one(window, maker, says):
+    path = maker.run(requests=False)
+    methods = {"z": {"false_positive_rate": 0.05, "coverage": 0.95, "power": 0.8, "interval_width": 0.1}}
+    one = {
+        "arm": "deep",
+        "control": "wide",
+        "true_lift": 0.1,
+        "methods": methods,
+        "p_value_histogram": [5, 5],
+    }
+    (path / "calibration.json").write_text(
+        json.dumps({"replays": 10, "views": {"super_population": {"comparisons": [one]}}})
+    )
+    at = window(maker.root, page="lift")
+    assert not at.exception
+    assert "z, delta method" in says(at)
+    (path / "calibration.json").write_text('{"older": 1}')
+    at.run()
+    assert "not of a kind that this version knows" in says(at)
+
+
+def test_quality_measures_and_the_log(window, shared):
+    at = window(shared.root, "done", "quality")
+    for name in ("Log loss", "Calibration", "AUC per request"):
+        at.selectbox(key="measure").set_value(name).run()
+        assert not at.exception
+    charts = len(at.get("plotly_chart"))
+    at.toggle(key="curve").set_value(True).run()
+    assert len(at.get("plotly_chart")) == charts + 1
+
+
+def test_latency_beside_the_papers(window, maker, says):
+    path = maker.run(requests=False)
+    (path / "latency").mkdir()
+    row = {"batch": 200, "threads": 1, "p50_ms": 1.23, "p95_ms": 2.0, "p99_ms": 3.0}
+    (path / "latency" / "serving.json").write_text(json.dumps({"machine": {"cores": 2}, "fp32": [row]}))
+    at = window(maker.root, page="latency")
+    assert not at.exception
+    assert "1.23" in says(at)
+    assert "cores 2" in says(at)
+
+
+def test_slices_and_studies(window, shared, says):
+    at = window(shared.root, "done", "generalise")
+    at.toggle(key="slices").set_value(True).run()
+    assert not at.exception
+    assert "an exception in favour" in says(at)
+    assert "storelift study drift" in says(at)
+
+
+def test_sql_on_the_data_page(window, shared):
+    at = window(shared.root, "done", "data")
+    at.button(key="ask").click().run()
+    assert not at.exception
+    assert list(at.dataframe[-1].value.columns) == ["arm", "sim_day", "impressions", "acquisitions"]
+    area = next(area for area in at.text_area if area.key.startswith("query-"))
+    area.set_value("COPY log TO 'x'").run()
+    at.button(key="ask").click().run()
+    assert "allowed: one SELECT" in at.error[0].value
+
+
+def test_two_runs_side_by_side(window, shared, says):
+    at = window(shared.root, page="compare")
+    at.multiselect(key="compared").set_value(["done", "seed1"]).run()
+    assert not at.exception
+    assert "Mean lift" in says(at)
+    assert len(at.get("plotly_chart")) == 2
+    at.text_input(key="search").set_value("no such run").run()
+    assert "No such run" in says(at)
+
+
+def test_a_running_run_can_be_followed_and_stopped(window, maker, says, monkeypatch):
+    path = maker.run(finished=2, requests=False)
+    with lock.locked(path / LOCK):
+        maker.told(path, "running")
+        at = window(maker.root, page="live")
+        assert not at.exception
+        assert "state-running" in says(at)
+        assert "holdout: AUC fell" in says(at)
+        assert [m.label for m in at.metric][:2] == ["Impressions", "Per second"]
+        asked = []
+        monkeypatch.setattr(launch, "stop", lambda folder: asked.append(folder) or True)
+        next(b for b in at.button if b.label == "Stop the run").click().run()
+        assert asked == [path]
+        at.switch_page("views/overview.py").run()
+        assert "So far, after day 2 of 3: " in says(at)
+        assert not [b for b in at.button if b.label.endswith("reload")]
+
+
+def test_starting_refuses_what_the_command_line_refuses(window, tmp_path, monkeypatch):
+    started = []
+    monkeypatch.setattr(launch, "start", lambda order, root: started.append(order))
+    at = window(tmp_path, page="start")
+    assert not at.exception
+    assert not next(b for b in at.button if b.label == "Start").disabled
+    at.number_input(key="start-world.drift-tiny").set_value(3.0).run()
+    assert at.error[0].value.startswith("world.drift: got 3.0, allowed: a number")
+    assert next(b for b in at.button if b.label == "Start").disabled
+    at.number_input(key="start-world.drift-tiny").set_value(0.5).run()
+    at.text_input(key="start-name").set_value("../up").run()
+    assert at.error[0].value.startswith("name: got '../up'")
+    at.text_area(key="start-more").set_value("world.nonsense=1").run()
+    assert "unknown key" in at.error[0].value
+    assert not started
+
+
+def test_starting_hands_over_what_was_chosen(window, tmp_path, monkeypatch):
+    started = []
+
+    def start(order, root):
+        started.append((order, root))
+        raise OSError("no more processes")
+
+    monkeypatch.setattr(launch, "start", start)
+    at = window(tmp_path, page="start")
+    at.number_input(key="start-days-tiny").set_value(5).run()
+    at.multiselect(key="start-arms-tiny").set_value(["wide", "deep"]).run()
+    at.text_input(key="start-name").set_value("first").run()
+    next(b for b in at.button if b.label == "Start").click().run()
+    ((order, root),) = started
+    assert order == launch.Order("tiny", 0, ("wide", "deep"), ("experiment.days=5",), "first")
+    assert root == Path(tmp_path)
+    assert at.error[0].value == "no more processes"
+
+
+def test_a_request_is_explained_by_all_arms(window, maker, says):
+    path = maker.run()
+    at = window(maker.root, page="data")
+    assert "storelift explain" in says(at)
+    number = next(box for box in at.selectbox if box.label == "Request").value
+    arms = {
+        arm: {
+            "status": "ok",
+            "model_version": f"{arm}/3",
+            "apps": [{"app": 7, "rank": 1, "score": 0.5, "parts": parts}],
+        }
+        for arm, parts in (("wide", {"<b>bias</b>": 0.5}), ("deep", {}))
+    }
+    shown = [{"app": 7, "score": 0.5, "probability": 0.6, "label": 1}]
+    folder = path / "explanations"
+    folder.mkdir()
+    (folder / f"request-{number}.json").write_text(json.dumps({"apps": shown, "arms": arms}))
+    at.run()
+    assert not at.exception
+    assert "1 (0.50)" in says(at)
+    assert "60.0%" in says(at)
+    (folder / f"request-{number}.json").write_text('{"other": 1}')
+    at.run()
+    assert not at.exception
+    assert "Not of a kind" in says(at)
