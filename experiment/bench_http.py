@@ -106,7 +106,7 @@ def main(apps: int, threads: int, batch: int, precision: str) -> None:
     with RankServer(fixed, read, threads=threads, batch=batch, queue=64, deadline=1.0) as server:
         sys.stdout.write(f"http://127.0.0.1:{listener.getsockname()[1]}\n")
         sys.stdout.flush()
-        serve_until_told(server.app, listener)
+        serve_until_told(server, listener)
 
 
 class Fixed:

@@ -12,7 +12,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 if TYPE_CHECKING:
-    from starlette.applications import Starlette
+    from experiment.server_app import RankServer
+
+BACKLOG = 128
+"""Connections that may wait to be accepted; asyncio accepts as many before it answers anything."""
 
 GRACE_SECONDS = 10
 """How long requests that are being answered may take once the server is told to stop."""
@@ -32,7 +35,7 @@ def serve(
     ),
     threads: Annotated[int, typer.Option(min=0, max=256, help="Scoring threads; 0: one per core.")] = 0,
     batch: Annotated[int, typer.Option(min=1, max=1000, help="Most candidates scored as one piece.")] = 100,
-    queue: Annotated[int, typer.Option(min=1, max=100_000, help="Most requests that may wait.")] = 64,
+    queue: Annotated[int, typer.Option(min=1, max=100_000, help="Most requests that may wait.")] = 32,
     deadline: Annotated[
         float, typer.Option(min=1.0, max=60_000.0, metavar="MS", help="Longest wait for a thread.")
     ] = 250.0,
@@ -77,7 +80,7 @@ def serve(
     with server, Watch(live.check, poll):
         bound, model = listener.getsockname(), live.snapshot.model
         typer.echo(f"{model.version} ({model.precision}, {workers} threads) on http://{bound[0]}:{bound[1]}")
-        serve_until_told(server.app, listener)
+        serve_until_told(server, listener)
 
 
 def listen(host: str, port: int) -> socket.socket:
@@ -86,7 +89,7 @@ def listen(host: str, port: int) -> socket.socket:
 
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     try:
-        listener = socket.create_server((host, port), family=family, backlog=1024)
+        listener = socket.create_server((host, port), family=family, backlog=BACKLOG)
     except OSError as error:
         raise BadInput(f"port: got {host}:{port}, allowed: a free port of this machine ({error})") from error
     # Connections inherit it. Without it an answer's second packet waits 40 ms for the client's word.
@@ -94,12 +97,17 @@ def listen(host: str, port: int) -> socket.socket:
     return listener
 
 
-def serve_until_told(app: Starlette, listener: socket.socket) -> None:
+def serve_until_told(server: RankServer, listener: socket.socket) -> None:
     """Serves until SIGTERM or SIGINT, then answers what is under way; SIGINT raises KeyboardInterrupt."""
     import uvicorn
 
+    from experiment.shedding import shedding
+
     config = uvicorn.Config(
-        app,
+        server.app,
+        backlog=BACKLOG,
+        http=shedding(lambda: server.batcher.full, server.most, server.turned_away),
+        ws="none",
         log_level="warning",
         access_log=False,
         timeout_keep_alive=30,

@@ -1,7 +1,7 @@
 """The HTTP face of a model: `/rank`, `/health`, `/model` and `/metrics` as a Starlette application.
 
-Overload is answered at once with 503 and Retry-After, before a body is read: what waits is bounded by the
-batcher's queue, a body by `BODY_BYTES` and the time to read it by `BODY_SECONDS`.
+Overload is answered at once with 503 and Retry-After, mostly by `shedding` before HTTP is parsed: what waits
+is bounded by the batcher's queue, a body by `BODY_BYTES` and the time to read it by `BODY_SECONDS`.
 """
 
 from __future__ import annotations
@@ -21,15 +21,13 @@ from experiment.batching import Batcher, OverloadedError
 from experiment.live_model import Snapshot
 from experiment.metrics_text import CONTENT_TYPE, SECONDS, Counter, Gauge, Histogram, page
 from experiment.server_input import BadBodyError, RankInput
+from experiment.shedding import BUSY, RETRY_AFTER
 
 BODY_BYTES = 64 * 1024
 """Longest body."""
 
 BODY_SECONDS = 5.0
 """Longest time that a body may take to arrive."""
-
-RETRY_AFTER = "1"
-"""Seconds after which to come again, when there is too much to do."""
 
 BATCH_CANDIDATES = (1, 10, 25, 50, 100, 200, 300, 400, 512, 1000)
 
@@ -48,6 +46,7 @@ class RankServer:
     Attributes:
         app: the ASGI application.
         batcher: scores.
+        most: requests that may be under way at a time, in whatever state.
 
     Args:
         serving: the model and the run's users.
@@ -75,6 +74,7 @@ class RankServer:
             "storelift_batch_candidates", "Candidates of one scoring call.", BATCH_CANDIDATES
         )
         self._models = Counter("storelift_ranked_total", "Requests ranked by model version.", "model_version")
+        self.most = queue
         self.batcher = Batcher(threads, batch, queue, self._batches.observe)
         waiting, swaps, refused = (
             Gauge("storelift_waiting_requests", "Requests that wait.", lambda: self.batcher.waiting),
@@ -96,6 +96,10 @@ class RankServer:
 
     def __exit__(self, *_: object) -> None:
         self.batcher.close()
+
+    def turned_away(self) -> None:
+        """Counts a request that was refused before it reached the application."""
+        self._answers.add("503")
 
     async def _rank(self, request: Request) -> Response:
         started = time.perf_counter()
@@ -160,8 +164,8 @@ async def _body(request: Request) -> bytes | None:
     return b"".join(parts)
 
 
-def _json(document: Any, status: int = 200, headers: dict[str, str] | None = None) -> Response:
-    return Response(to_json(document), status, headers, "application/json")
+def _json(document: Any, status: int = 200) -> Response:
+    return Response(to_json(document), status, media_type="application/json")
 
 
 def _error(status: int, *lines: str) -> Response:
@@ -171,5 +175,4 @@ def _error(status: int, *lines: str) -> Response:
 
 
 def _busy() -> Response:
-    document = {"errors": [{"field": "", "message": "too many requests wait; come again"}]}
-    return _json(document, 503, {"Retry-After": RETRY_AFTER})
+    return Response(BUSY, 503, {"Retry-After": str(RETRY_AFTER)}, "application/json")
