@@ -191,15 +191,15 @@ class _Share:
     days: int
 
 
-def _serve_share(share: _Share) -> tuple[int, float, float]:
-    """Visits, the time at which they began and ended (seconds of one clock for all processes)."""
+def _serve_share(share: _Share) -> tuple[int, float, float, float]:
+    """Visits, when they began and ended (seconds of one clock for all processes), CPU seconds."""
     model = _model(share.config, share.root, share.kind)
     serve = _server(share.config, share.root, model, share.first, share.users)
     serve(1)
-    began, visits = time.monotonic(), 0
+    began, clock, visits = time.monotonic(), Clock(), 0
     for day in range(2, 2 + share.days):
         visits += len(serve(day).log)
-    return visits, began, time.monotonic()
+    return visits, began, time.monotonic(), clock.cpu()
 
 
 def side_by_side(
@@ -213,11 +213,12 @@ def side_by_side(
         for kind in rankers:
             shares = [_Share(config, root, kind, k * users, users, repeats) for k in slots]
             done = pool.map(_serve_share, shares, slots)
-            seconds = max(end for _, _, end in done) - min(begin for _, begin, _ in done)
-            visits = sum(n for n, _, _ in done)
+            seconds = max(end for _, _, end, _ in done) - min(begin for _, begin, _, _ in done)
+            visits, cpu = sum(n for n, *_ in done), sum(spent for *_, spent in done)
             results[kind] = {
                 "workers": workers,
                 "impressions_per_second": round(visits * config.experiment.shown / seconds, 1),
                 "visits_per_second": round(visits / seconds, 1),
+                "impressions_per_cpu_second": round(visits * config.experiment.shown / cpu, 1),
             }
     return results

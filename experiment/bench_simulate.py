@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from experiment.config import Config
 
 RANKERS = ("random", "wide", "deep", "wide_deep")
+PEER_VISITS = 5000
 STAGES = ("retrieval", "score", "slate", "respond", "log", "write")
 
 
@@ -36,6 +37,7 @@ def register(bench: typer.Typer) -> None:
         workers: Annotated[
             int, typer.Option(min=0, help="Processes side by side; 0 takes one per core.")
         ] = 0,
+        peers: Annotated[bool, typer.Option(help="Whether to run the others, where they are.")] = True,
         seed: Annotated[int, typer.Option(min=0, help="Draws the world and the users.")] = 0,
         preset: Annotated[str | None, typer.Option(help="Of which preset the world is.")] = None,
     ) -> None:
@@ -45,7 +47,7 @@ def register(bench: typer.Typer) -> None:
 
         names = [name.strip() for name in rankers.split(",")]
         config = default_config(seed, preset)
-        document = measure(config, names, users, days, repeats, workers or cores())
+        document = measure(config, names, users, days, repeats, workers or cores(), peers=peers)
         if as_json:
             dump(document)
         else:
@@ -53,14 +55,21 @@ def register(bench: typer.Typer) -> None:
 
 
 def measure(
-    config: Config, rankers: list[str], users: int, days: int, repeats: int, workers: int
+    config: Config,
+    rankers: list[str],
+    users: int,
+    days: int,
+    repeats: int,
+    workers: int,
+    *,
+    peers: bool = True,
 ) -> dict[str, Any]:
     """The document of `bench simulate --json`.
 
     Args:
         config: its world is served. rankers: kinds. users: of each day, ids 0 .. users - 1.
         days: of production's log that the models are trained on. repeats: days served for each figure.
-        workers: processes of `side_by_side`.
+        workers: processes of `side_by_side`. peers: whether to run those of `benchmarks/simulators.py`.
 
     Raises:
         BadInput: for a kind of ranker that does not exist.
@@ -69,6 +78,7 @@ def measure(
     import tempfile
     from pathlib import Path
 
+    from experiment import bench_peers
     from experiment import bench_serve_days as work
     from experiment.machine import limits
 
@@ -87,6 +97,12 @@ def measure(
             results[ranker]["retraining"] = work.retraining(config, root, ranker, users, repeats)
         for ranker, figures in work.side_by_side(config, root, rankers, users, repeats, workers).items():
             results[ranker]["side_by_side"] = figures
+    others = bench_peers.measured("simulators", PEER_VISITS) if peers else {}
+    for name, one in others.items():
+        if one["status"] == "ok":
+            for figures in results.values():
+                ours = figures["impressions_per_cpu_second"]
+                figures[f"{name}_ratio"] = round(ours / one["impressions_per_cpu_second"], 3)
     return {
         "bench": "simulate",
         "machine": found.document() | {"load_after": round(os.getloadavg()[0], 2)},
@@ -101,6 +117,7 @@ def measure(
             "repeats": repeats,
         },
         "rankers": results,
+        "peers": others,
     }
 
 
@@ -130,6 +147,12 @@ def show(document: dict[str, Any]) -> None:
         for name, one in rankers.items()
     ]
     table("\nWhere the CPU time of a visit goes", ["ranker", "us/visit", *STAGES], profile)
+    for name, one in document["peers"].items():
+        words = one["status"]
+        if words == "ok":
+            rate = _thousands(one["impressions_per_cpu_second"])
+            words = f"{rate} thousand impressions per CPU-second, random ranker, no candidates and no log"
+        typer.echo(f"{name}: {words}")
     typer.echo(
         f"\nmachine: {machine['gemm_gflops']:.0f} GFLOP/s fp32, {machine['gemm_bf16_gflops']:.0f} bf16, "
         f"{machine['copy_gb_per_second']:.0f} GB/s copied, {machine['cores']} cores, "

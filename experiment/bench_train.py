@@ -60,7 +60,7 @@ def measure(
 
     import torch
 
-    from experiment import bench_table
+    from experiment import bench_peers, bench_table
     from experiment.machine import limits
 
     torch.set_num_threads(1)
@@ -75,7 +75,7 @@ def measure(
             tables.setdefault(kind, {})[precision] = bench_table.one_kind(
                 data, kind, precision, repeats, found
             )
-    others = _peers(own, test) if peers else {}
+    others = bench_peers.measured("peers", own, test) if peers else {}
     for name, one in others.items():
         if one["status"] == "ok":
             ours = tables["wide_deep"]["fp32"]["examples_per_cpu_second"]
@@ -141,31 +141,6 @@ def _plain_operations(weights: dict[str, Any]) -> int:
     layers = [w for name, w in weights.items() if name in {"user1", "app1", "position1", "out"}]
     layers += [w for name, w in weights.items() if name.startswith("layer")]
     return sum(6 * int(w.numel()) for w in layers)
-
-
-def _peers(own: Any, test: Any) -> dict[str, Any]:
-    """What each of `benchmarks/peers.py` did, or why it did not."""
-    import contextlib
-    import importlib.util
-    import io
-    from pathlib import Path
-
-    place = Path(__file__).resolve().parent.parent / "benchmarks" / "peers.py"
-    found = importlib.util.spec_from_file_location("storelift_peers", place) if place.exists() else None
-    if found is None or found.loader is None:
-        return {"plain_torch": {"status": f"skipped: {place} is not there"}}
-    module = importlib.util.module_from_spec(found)
-    found.loader.exec_module(module)
-    results: dict[str, Any] = {}
-    for name, train in module.PEERS.items():
-        try:
-            with contextlib.redirect_stdout(io.StringIO()):  # standard output is ours
-                results[name] = {"status": "ok", **train(own, test)}
-        except ImportError as error:
-            results[name] = {"status": f"skipped: {error}"}
-        except Exception as error:  # noqa: BLE001 - what fails in another's library is no failure of ours
-            results[name] = {"status": f"failed: {type(error).__name__}: {error}"}
-    return results
 
 
 def show(document: dict[str, Any]) -> None:

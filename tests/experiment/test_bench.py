@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
-from experiment import bench_table, bench_train
+from experiment import bench_peers, bench_table
 from experiment.bench_serve_days import Stopwatch, bytes_moved, net_operations
 from experiment.bench_simulate import STAGES
 from experiment.bench_world import default_config, next_index, production_days
@@ -93,7 +93,7 @@ def test_operations_are_those_of_the_layers(served):
 
 
 def test_bench_simulate_prints_one_document():
-    words = "bench simulate --json --preset tiny --users 300 --days 2 --repeats 1 --workers 1"
+    words = "bench simulate --json --preset tiny --users 300 --days 2 --repeats 1 --workers 1 --no-peers"
     result = CliRunner().invoke(app, [*words.split(), "--rankers", "random,deep"])
     assert result.exit_code == 0, result.output
     document = json.loads(result.stdout)
@@ -148,13 +148,26 @@ def test_rows_of_the_table_are_functions_of_their_numbers():
 
 def test_plain_torch_is_a_peer_and_absent_ones_say_so():
     own, test = bench_table.make(2048, 0), bench_table.make(500, 0, 10**6)
-    peers = bench_train._peers(own, test)
+    peers = bench_peers.measured("peers", own, test)
     assert peers["plain_torch"]["status"] == "ok"
     assert peers["plain_torch"]["examples_per_cpu_second"] > 0
     assert 0.3 < peers["plain_torch"]["log_loss"] < 0.9
     for name in ("deepctr_torch", "pytorch_widedeep"):
         present = importlib.util.find_spec(name) is not None
         assert present or peers[name]["status"] == f"skipped: No module named '{name}'"
+
+
+def test_absent_simulators_and_scripts_say_so_and_a_failure_is_theirs(monkeypatch, tmp_path):
+    for name, one in bench_peers.measured("simulators", 200).items():
+        present = importlib.util.find_spec(name) is not None
+        assert one["status"].startswith("ok" if present else "skipped: No module named")
+    monkeypatch.setattr(bench_peers, "FOLDER", tmp_path)
+    absent = {"peers": {"status": "skipped: peers.py is not there, as in a copy without benchmarks/"}}
+    assert bench_peers.measured("peers") == absent
+    (tmp_path / "own.py").write_text("print('noise')\nPEERS = {'bad': lambda x: 1 / x}\n")
+    assert bench_peers.measured("own", 0) == {
+        "bad": {"status": "failed: ZeroDivisionError: division by zero"}
+    }
 
 
 def test_ours_learns_the_table_and_ftrl_is_counted():
