@@ -1,6 +1,6 @@
 """Other simulators with a random ranker that shows ten items, for `storelift bench simulate`.
 
-SARDINE (`pip install sardine-rec`) and RecLab (`pip install reclab`). Each lets users of a changing state meet
+SARDINE (`pip install sardine-rec`) and RecLab (`pip install reclab`). Each lets users of changing state meet
 random slates of ten, in an environment that its authors ship. Neither retrieves candidates, scores them or
 writes a log, all of which is in our figure.
 """
@@ -45,17 +45,17 @@ def sardine(visits: int) -> dict[str, float]:
 
 
 def reclab(visits: int) -> dict[str, float]:
-    """RecLab's latent factor environment with drifting users: 943 of them, 1,682 items."""
+    """RecLab's topics with drifting tastes and boredom: 1,000 users, 1,700 items."""
     from reclab.environments import make
 
-    environment = make("latent-dynamic-v1")
+    environment = make("topics-dynamic-v1")
     environment.seed(0)
     environment.reset()
     rng, done = np.random.default_rng(0), 0
     clock = Clock()
     while done < visits:
         online = len(environment.online_users)
-        environment.step(rng.integers(0, 1682, (online, SLATE)))
+        environment.step(rng.integers(0, 1700, (online, SLATE)))
         done += online
     return _figures(done, clock)
 
