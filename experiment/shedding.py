@@ -16,6 +16,9 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 MOST_CONNECTIONS = 512
 """Connections that may be open; a further one is told to come again and closed."""
 
+MOST_SKIPPED = 64 * 1024
+"""Longest rest of a body that is waited for after its request was turned away."""
+
 LINGER_SECONDS = 1.0
 """How long a connection that was turned away may stay to read its answer."""
 
@@ -45,6 +48,7 @@ def shedding(full: Callable[[], bool], most: int, shed: Callable[[], None]) -> t
 
     class Shedding(H11Protocol):
         _away = False
+        _skip = 0  # bytes still to come of a body that nobody reads
 
         def connection_made(self, transport: Any) -> None:
             super().connection_made(transport)
@@ -58,23 +62,29 @@ def shedding(full: Callable[[], bool], most: int, shed: Callable[[], None]) -> t
         def data_received(self, data: bytes) -> None:
             if self._away:
                 return
-            idle = self.cycle is None or self.cycle.response_complete
-            if (
-                idle
-                and (len(self.tasks) >= most or full())
-                and data.startswith(b"POST /rank ")
-                and _whole(data)
-            ):
-                shed()
-                self.transport.write(KEEP_ALIVE)
+            skipped = min(self._skip, len(data))
+            self._skip -= skipped
+            data = data[skipped:]
+            if not data:
                 return
+            idle = self.cycle is None or self.cycle.response_complete
+            if idle and (len(self.tasks) >= most or full()) and data.startswith(b"POST /rank "):
+                missing = _missing(data)
+                if missing is not None:
+                    self._skip = missing
+                    shed()
+                    self.transport.write(KEEP_ALIVE)
+                    return
             super().data_received(data)
 
     return Shedding
 
 
-def _whole(data: bytes) -> bool:
-    """Whether `data` is one request from its first byte to its last."""
+def _missing(data: bytes) -> int | None:
+    """How many bytes are still to come of the one request that `data` begins; None where that is unclear."""
     end = data.find(b"\r\n\r\n")
-    length = _LENGTH.search(data, 0, end + 2)
-    return end >= 0 and length is not None and end + 4 + int(length[1]) == len(data)
+    length = _LENGTH.search(data, 0, end + 2) if end >= 0 else None
+    if length is None:
+        return None
+    missing = end + 4 + int(length[1]) - len(data)
+    return missing if 0 <= missing <= MOST_SKIPPED else None
