@@ -9,7 +9,6 @@ else runs on the machine meets all of them alike.
 from __future__ import annotations
 
 import contextlib
-import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -82,11 +81,11 @@ def _paper_structure(
     from experiment import bench_engines as engines
     from experiment import bench_paper
     from experiment.bench_http import body, paper_server
+    from experiment.machine import seconds_of
 
     net = bench_paper.PaperNet.draw(apps)
-    started = time.perf_counter()
     exact = net.publish()
-    publish = time.perf_counter() - started
+    publish = seconds_of(net.publish, 3)
     request = net.request(engines.CANDIDATES)
     found, differences = engines.own_engines(document, exact, request)
     inputs, layers = net.concatenation(request), net.layers()
@@ -107,7 +106,7 @@ def _paper_structure(
             "model": "paper",
             "structure": f"{inputs.shape[1]}-{'-'.join(map(str, bench_paper.HIDDEN))}-1",
             "publish_apps": apps,
-            "publish_seconds": round(publish, 3),
+            "publish_cpu_seconds": round(publish, 3),
             "memory_mib": round(exact.nbytes / 2**20, 1),
             "score_difference": differences,
             **engines.throughput(exact, request),
@@ -133,6 +132,7 @@ def _run_structure(
 
     from experiment import bench_engines as engines
     from experiment.bench_http import body, run_server
+    from experiment.machine import seconds_of
     from experiment.paths import RunPaths
     from experiment.visitors import Visitors
     from experiment.worlds import world_of
@@ -141,9 +141,9 @@ def _run_structure(
 
     folder, arm, day = own
     visitors = Visitors(folder)
-    started = time.perf_counter()
-    exact: Any = registry.load_published(RunPaths(run).model(arm, day), world_of(folder.config).apps)
-    publish = time.perf_counter() - started
+    path, apps_of = RunPaths(run).model(arm, day), world_of(folder.config).apps
+    exact: Any = registry.load_published(path, apps_of)
+    publish = seconds_of(lambda: registry.load_published(path, apps_of), 3)
     some = visitors.some(64)
     several = -(-engines.CANDIDATES // some.apps.shape[1])  # retrieval gives fewer: take other users' too
     apps = np.concatenate([np.roll(some.apps, turn, axis=0) for turn in range(several)], axis=1)
@@ -156,7 +156,7 @@ def _run_structure(
         {
             "model": f"{arm}/{day}",
             "publish_apps": len(visitors.world.apps),
-            "publish_seconds": round(publish, 3),
+            "publish_cpu_seconds": round(publish, 3),
             "score_difference": differences,
             **engines.throughput(exact, request),
         }
@@ -204,7 +204,7 @@ def show(document: dict[str, Any]) -> None:
         rate, cores = model["apps_per_second_per_core"], model["cores_for_10_million_per_second"]
         typer.echo(
             f"{model['model']}: {rate:,} apps per second and core; 10 million per second take {cores:.0f} "
-            f"cores. Published for {model['publish_apps']:,} apps in {model['publish_seconds']:.2f} s."
+            f"cores. Published for {model['publish_apps']:,} apps in {model['publish_cpu_seconds']:.2f} CPU s."
         )
         for engine, found in model["score_difference"].items():
             typer.echo(
