@@ -204,7 +204,7 @@ def show(document: dict[str, Any]) -> None:
         rate, cores = model["apps_per_second_per_core"], model["cores_for_10_million_per_second"]
         typer.echo(
             f"{model['model']}: {rate:,} apps per second and core; 10 million per second take {cores:.0f} "
-            f"cores. Published for {model['publish_apps']:,} apps in {model['publish_cpu_seconds']:.2f} CPU s."
+            f"cores. Published in {model['publish_cpu_seconds']:.2f} CPU s ({model['publish_apps']:,} apps)."
         )
         for engine, found in model["score_difference"].items():
             typer.echo(
