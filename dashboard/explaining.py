@@ -23,6 +23,16 @@ def of_request(run: Run, request: str) -> Document | None:
     return reading.document(run, f"explanations/request-{request}.json")
 
 
+def known(run: Run) -> list[tuple[str, int, str]]:
+    """(arm, day, request) of the requests that were explained."""
+    found = []
+    for document in reading.documents(run, "explanations/request-*.json").values():
+        request, arm = document.get("request"), document.get("arm")
+        if isinstance(request, Mapping) and "sim_day" in request and "request_id" in request:
+            found.append((str(arm), int(request["sim_day"]), str(request["request_id"])))
+    return found
+
+
 def rankings(document: Document) -> dict[str, dict[int, Mapping[str, Any]]]:
     """By arm, what its model says of each app: score, rank and parts; empty for another document."""
     found: dict[str, dict[int, Mapping[str, Any]]] = {}
@@ -72,8 +82,8 @@ def show(document: Document) -> None:
     )
     ink = inks(list(found))
     made = {arm: parts(apps[app]) for arm, apps in found.items() if app in apps}
-    known = [arm for arm in made if made[arm]]
-    for column, arm in zip(st.columns(max(len(known), 1), gap="small"), known, strict=False):
+    drawn = [arm for arm in made if made[arm] and arm != "production"]
+    for column, arm in zip(st.columns(max(len(drawn), 1), gap="small"), drawn, strict=False):
         with column:
             name, value = max(made[arm].items(), key=lambda pair: abs(pair[1]))
             shell.chart(

@@ -83,9 +83,9 @@ def off_and_on(spots: Sequence[Spot], inks: Mapping[str, Ink]) -> go.Figure:
                 y=[spot.lift],
                 name=name,
                 text=[name],
-                textposition="bottom center" if spot.theirs else "top center",
+                textposition="top center",
                 textfont={"size": 11},
-                mode="markers+text",
+                mode="markers" if spot.theirs else "markers+text",
                 showlegend=False,
                 marker={
                     "color": fill,
@@ -106,6 +106,10 @@ def off_and_on(spots: Sequence[Spot], inks: Mapping[str, Ink]) -> go.Figure:
         tickformat="+.0%",
     )
     figure.update_layout(hovermode="closest")
+    known = [spot.auc for spot in spots]
+    if known:
+        room = 0.12 * max(max(known) - min(known), 0.01)
+        figure.update_xaxes(range=[min(known) - room, max(known) + room])
     return figure
 
 
@@ -303,33 +307,39 @@ def parts(
                 name=line.label,
                 mode="markers",
                 marker={"color": ink.colour, "symbol": ink.shape, "size": 10},
+                cliponaxis=False,
                 hovertemplate=f"%{{y:{tickformat or '.3f'}}}",
             )
         )
     frame(figure, x="", y=y, height=300, tickformat=tickformat)
     figure.update_xaxes(type="category", showgrid=True)
     figure.update_layout(scattermode="group", scattergap=0.5)
+    known = [value for line in lines for value in line.y if value is not None]
+    if known:  # grouped markers would start the axis at 0
+        low = 0.0 if tickformat else min(known)
+        room = 0.12 * max(max(known) - low, 0.01)
+        figure.update_yaxes(range=[low if tickformat else low - room, max(known) + room])
     return figure
 
 
 def made_of(parts_: Mapping[str, float], ink: Ink, *, title: str) -> go.Figure:
     """The parts of a score as bars from zero, hatched where they lower it."""
+    labels = [f"{name}  {value:+.2f}" for name, value in parts_.items()]
     figure = go.Figure(
         go.Bar(
             x=list(parts_.values()),
-            y=list(parts_),
+            y=labels,
             orientation="h",
             name=title,
-            text=[f"{value:+.2f}" for value in parts_.values()],
             marker={
                 "color": ink.colour,
                 "pattern": {"shape": ["" if v >= 0 else "/" for v in parts_.values()]},
             },
-            hovertemplate="%{y} %{x:+.3f}<extra></extra>",
+            hovertemplate="%{y}<extra></extra>",
         )
     )
     frame(figure, x="Log odds", y="", height=90 + 30 * len(parts_))
     figure.add_vline(x=0, line_color=GREY, line_width=1.5)
     figure.update_layout(title={"text": title, "font": {"size": 14}}, hovermode="closest", showlegend=False)
-    figure.update_yaxes(type="category", categoryorder="array", categoryarray=list(parts_)[::-1], nticks=None)
+    figure.update_yaxes(type="category", categoryorder="array", categoryarray=labels[::-1], nticks=None)
     return figure

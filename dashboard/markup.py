@@ -60,7 +60,9 @@ def health(checks: Sequence[Check]) -> str:
     """The checks, each with its numbers on demand."""
     parts = []
     for check in checks:
-        sign, kind, opened = ("✓", "ok", "") if check.good else ("⚠", "no", " open")
+        sign, kind, opened = ("✓", "ok", "")
+        if not check.good:
+            sign, kind, opened = ("●", "aside", "") if check.harmless else ("⚠", "no", " open")
         parts.append(
             f'<details class="{kind}"{opened}><summary><i aria-hidden="true">{sign}</i>'
             f"{escape(check.words)}</summary><p>{escape(check.detail)}</p></details>"

@@ -49,15 +49,11 @@ def listed(run: Run, arm: str, day: int) -> list[dict[str, Any]]:
 
 
 def request(run: Run, arm: str, day: int, number: str) -> Request | None:
-    """One of the listed requests, with the truth of its shown apps."""
-    log, truth = _head(run, "log", arm, day), _head(run, "truth", arm, day)
-    if log is None:
-        return None
-    row = next((row for row in log.to_pylist() if str(row["request_id"]) == number), None)
+    """A request, with the truth of its shown apps; None where it is not in that log."""
+    row = _row(run, "log", arm, day, number)
     if row is None:
         return None
-    known = {str(one["request_id"]): one for one in truth.to_pylist()} if truth is not None else {}
-    beside = known.get(number, {})
+    beside = _row(run, "truth", arm, day, number) or {}
     count = len(row["apps"])
     chances = beside.get("probabilities") or [None] * count
     exceptions = beside.get("exceptions") or [None] * count
@@ -77,6 +73,22 @@ def request(run: Run, arm: str, day: int, number: str) -> Request | None:
     names = ("user_id", "sim_day", "hour", "device", "country", "language", "age_band", "gender")
     facts = {name: row[name] for name in names}
     return Request(number, facts, shown, list(row["installed"]), str(row["model_version"]))
+
+
+def _row(run: Run, kind: str, arm: str, day: int, number: str) -> dict[str, Any] | None:
+    """The row of a request; None where it is not there."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    for file in diaries.parts(run, kind, arm, day) if number.isdigit() else []:
+        try:
+            found = pq.read_table(file, filters=[("request_id", "==", int(number))], partitioning=None)
+        except (OSError, pa.ArrowException):
+            continue
+        if found.num_rows:
+            row: dict[str, Any] = found.slice(0, 1).to_pylist()[0]
+            return row
+    return None
 
 
 def _head(run: Run, kind: str, arm: str, day: int) -> Any:

@@ -35,11 +35,17 @@ class Verdict:
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """One look at a run's health: whether it is good, in words, with the numbers behind it."""
+    """One look at a run's health.
+
+    Attributes:
+        good: nothing to see. words: in short. detail: the numbers behind it.
+        harmless: not good, but no reason to doubt the result.
+    """
 
     good: bool
     words: str
     detail: str = ""
+    harmless: bool = False
 
 
 def is_p(p: float | None) -> str:
@@ -152,9 +158,16 @@ def _note(known: Sequence[Comparison], results: Document) -> str:
             f"For {_and(peeked)} this holds at the planned end only; the always-valid interval, which may be "
             "read on any day, still includes 0."
         )
+    alpha = results["run"]["alpha"]
+    alone = [c for c in known if not decisive(c, results) and (c["p_value"] or 1.0) < alpha]
+    if alone:
+        names = _and([arm_name(c["arm"]) for c in alone])
+        return (
+            f"Alone, {names} would pass, but {len(known)} arms were compared, and after Holm it does not. "
+            f"{power_note(results) or ''}"
+        ).strip()
     if any(not decisive(c, results) for c in known):
-        note = power_note(results)
-        return note or ""
+        return power_note(results) or ""
     return "The always-valid intervals, which may be read on any day, agree."
 
 
@@ -181,7 +194,8 @@ def health(run: Run, results: Document) -> list[Check]:
             f"Gate refused {refused} of {len(gate)} models"
             if refused
             else f"All {len(gate)} models passed the gate",
-            "A refused model never served; the one before it stayed.",
+            "A refused model never served; the one before it stayed. " + _refused(gate),
+            harmless=True,
         ),
     ]
     torn = diaries.untrusted(run)
@@ -193,11 +207,21 @@ def health(run: Run, results: Document) -> list[Check]:
     return checks
 
 
+def _refused(gate: Sequence[Mapping[str, Any]]) -> str:
+    """Which models were refused, and why; the first few."""
+    refused = [entry for entry in gate if not entry.get("accepted", True)]
+    told = [
+        f"{arm_name(e['arm'])} after day {e['day']}: {'; '.join(e.get('reasons', []))}." for e in refused[:3]
+    ]
+    return " ".join([*told, *(["…"] if len(refused) > 3 else [])])
+
+
 def trust(checks: Sequence[Check]) -> str:
     """Whether the result can be trusted, in a sentence."""
-    bad = [check.words for check in checks if not check.good]
+    bad = [check.words for check in checks if not check.good and not check.harmless]
     if not bad:
-        return "Nothing speaks against trusting it."
+        aside = [check.words for check in checks if not check.good]
+        return " ".join(["Nothing speaks against trusting it.", *(f"{words}." for words in aside)])
     return f"Look at this first: {_and([words[0].lower() + words[1:] for words in bad])}."
 
 

@@ -26,17 +26,22 @@ with st.container(horizontal=True):
 shell.heading(
     "A request", "What a user was shown, what the arm thought of it, what they took, and what was true."
 )
-arms = list(dict.fromkeys(arm for arm, _ in served))
+explained = explaining.known(run)
+begin = explained[0] if explained else (None, None, None)
+arms = sorted(dict.fromkeys(a for a, _ in served), key=lambda a: (a != begin[0], a == "production"))
 with st.container(horizontal=True):
-    shown_first = [arm for arm in arms if arm != "production"] or arms
-    arm = st.selectbox(
-        "Arm", shown_first + [a for a in arms if a not in shown_first], format_func=arm_name, width=200
-    )
-    own = sorted({day for name, day in served if name == arm}, reverse=True)
+    arm = st.selectbox("Arm", arms, format_func=arm_name, width=200)
+    own = sorted({day for name, day in served if name == arm}, key=lambda day: (day != begin[1], -day))
     day = st.selectbox("Day", own, width=120)
     listed = requests_shown.listed(run, arm, day)
-    some = [row["request"] for row in sorted(listed, key=lambda row: -row["acquired"])]
-    number = st.selectbox("Request", some, width=240, help="The first of the day, most acquired first.")
+    taken = [row["request"] for row in sorted(listed, key=lambda row: -row["acquired"])]
+    first = [request for who, when, request in explained if (who, when) == (arm, day)]
+    number = st.selectbox(
+        "Request",
+        list(dict.fromkeys([*first, *taken])),
+        width=240,
+        help="Explained ones first, then the first of the day, most acquired on top.",
+    )
 one = requests_shown.request(run, arm, day, str(number)) if number else None
 if one is None:
     st.html(markup.empty("Nothing served", "This arm served nobody on this day."))

@@ -78,14 +78,13 @@ def head(now: Run) -> None:
     worked = float(status.get("worked_s") or 0.0)
     shown = int(status.get("impressions") or 0)
     left = worked * (1 - share) / share if 0 < share < 1 and now.state == "running" else None
+    pace = big(shown / worked) if worked > 0 else "–"
     with st.container(horizontal=True):
-        st.metric("Impressions", big(shown), border=True)
-        st.metric(
-            "Per second", big(shown / worked) if worked > 0 else "–", border=True, chart_data=speed(now)
-        )
-        st.metric("Worked", duration(worked), border=True)
-        st.metric("Left, about", duration(left) if left is not None else "–", border=True)
-        st.metric("Last heard of", words.ago(now.heartbeat), border=True)
+        st.metric("Impressions", big(shown), border=True, height="stretch")
+        st.metric("Per second", pace, border=True, height="stretch", chart_data=speed(now))
+        st.metric("Worked", duration(worked), border=True, height="stretch")
+        st.metric("Left, about", duration(left) if left is not None else "–", border=True, height="stretch")
+        st.metric("Last heard of", words.ago(now.heartbeat), border=True, height="stretch")
     quiet = time.time() - now.heartbeat if now.heartbeat else 0.0
     if now.state == "running" and quiet > 60:
         st.warning(f"Nothing heard for {duration(quiet)}. A long training, or a process that hangs.")

@@ -15,7 +15,8 @@ control = found["run"]["control"]
 checks = words.health(run, found)
 
 st.html(markup.health(checks))
-st.html(markup.verdict(words.verdict(run, found), words.trust(checks)))
+verdict = words.verdict(run, found)
+st.html(markup.verdict(verdict, words.trust(checks)))
 
 with st.container(horizontal=True, vertical_alignment="bottom"):
     shell.heading("Scorecard")
@@ -33,7 +34,7 @@ st.html(
 )
 
 note = power_note(found)
-if note:
+if note and note not in verdict.note:
     st.caption(note)
 
 shell.heading(

@@ -81,6 +81,7 @@ with right:
         st.caption(
             f"{arm_name(best[0].arm)} is best off line"
             + (" and on line." if same else f", {arm_name(best[1].arm)} on line: AUC is not lift.")
+            + (" Hollow: the paper's." if shown and theirs else "")
         )
     else:
         st.html(markup.empty("At the end of the run", "The holdout is scored when the run ends.", None))

@@ -134,7 +134,11 @@ def test_before_the_end_only_the_always_valid_figures_decide(shared):
 
 def test_a_refused_model_is_in_the_health(shared):
     run = read(shared.done)
-    assert [c.words for c in words.health(run, run.report) if not c.good] == ["Gate refused 1 of 9 models"]
+    checks = words.health(run, run.report)
+    (bad,) = [c for c in checks if not c.good]
+    assert bad.words == "Gate refused 1 of 9 models"
+    assert "Deep after day 3: holdout: AUC fell." in bad.detail
+    assert words.trust(checks) == "Nothing speaks against trusting it. Gate refused 1 of 9 models."
 
 
 def test_ago():
