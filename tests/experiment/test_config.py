@@ -155,7 +155,10 @@ def test_wrong_settings_whose_path_is_another() -> None:
 def test_an_unknown_key_is_answered_with_the_nearest() -> None:
     keys = "preset, seed, world, users, retrieval, production, experiment, arms, gate, faults, run"
     assert refusal("tiny", ["sed=1"]) == [f"sed: got an unknown key, allowed: {keys} (did you mean seed?)"]
-    gate = "enabled, holdout_share, auc_margin, alpha, calibration_min, calibration_max, score_limit"
+    gate = (
+        "enabled, holdout_share, auc_margin, log_loss_margin, alpha, calibration_min, calibration_max, "
+        "score_limit, memory_limit, latency_limit"
+    )
     assert refusal("tiny", ["gate.x.y=3"]) == [f"gate.x: got an unknown key, allowed: {gate}"]
     (line,) = refusal("tiny", ["arms.deep.settings.deep.hiden=[8]"])
     assert line.startswith(

@@ -49,7 +49,9 @@ def learn(progress: Progress, config: Config, day: int) -> None:
     for learner in plan.learners(config, day):
         verdict = SimpleNamespace(accepted=day != 1, reasons=("bad",) if day == 1 else ())
         progress.learned(
-            SimpleNamespace(learner=learner, day=day, verdict=verdict, impressions=5, seconds=0.1)
+            SimpleNamespace(
+                learner=learner, day=day, verdict=verdict, impressions=5, seconds=0.1, warnings=()
+            )
         )
 
 
