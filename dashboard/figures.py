@@ -114,8 +114,8 @@ def lifts(
 
 
 def _whole_days(figure: go.Figure, lines: Sequence[Line]) -> go.Figure:
-    xs = [x for line in lines for x in line.x if isinstance(x, int)]
-    if xs:
+    xs = [x for line in lines for x in line.x]
+    if xs and all(isinstance(x, int) for x in xs):
         span = max(xs) - min(xs)
         figure.update_xaxes(dtick=max(1, -(-span // 12)), range=[min(xs) - 0.4, max(xs) + 0.4])
     return figure

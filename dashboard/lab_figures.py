@@ -14,6 +14,9 @@ from experiment.words import arm_name
 
 RED = "#B3261E"
 
+THEIRS = "In the paper"
+"""The name of the bars that are the paper's figures."""
+
 
 def measured(
     lines: Sequence[Line], inks: Mapping[str, Ink], *, y: str, level: float | None = None
@@ -271,7 +274,7 @@ def bars(groups: Mapping[str, Mapping[str, float]], *, y: str, tickformat: str |
     """Values by category, a bar per group side by side, each with its number."""
     figure = go.Figure()
     for number, (name, values) in enumerate(groups.items()):
-        theirs = "paper" in name.lower()
+        theirs = name == THEIRS
         figure.add_trace(
             go.Bar(
                 x=list(values),

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import shlex
+
 import streamlit as st
 
 from dashboard import figures, lab_figures, markup, shell, slices, studies
 from dashboard.figures import Line
 from dashboard.palette import inks
-from experiment.words import arm_name, number
+from experiment.words import arm_name, number, percent
 
 run = shell.opened(
     "Memorise, generalise",
@@ -120,33 +122,31 @@ else:
     )
 
 shell.heading("Studies", "One knob of the world turned, several seeds: which ranker wins where.")
-known_studies = studies.found(shell.root(), run)
+known_studies = studies.found(shell.root())
 if not known_studies:
     st.html(
         markup.empty(
             "No study here yet",
             "A study sweeps a knob over seeds, such as the drift of the exceptions or the catalogue:",
-            "storelift study drift",
+            f"storelift study drift --root {shlex.quote(str(shell.root()))}",
         )
+    )
+    st.stop()
+which = st.selectbox("Study", list(known_studies), key="study", width=320)
+study = known_studies[which]
+st.markdown(f"**{study.title}**")
+st.caption(f"{study.question} {study.seeds} seeds; {study.done} of {study.cells} cells done.")
+if study.lines:
+    hues = inks([line.arm for line in study.lines])
+    last = ", ".join(f"{line.label} {percent(line.y[-1])}" for line in study.lines)
+    shell.chart(
+        figures.lifts(study.lines, hues, band="95% interval over seeds", x=study.knob),
+        key="study-lines",
+        alt=f"Expected lift over {study.knob}. At its last value: {last}",
     )
 else:
-    which = st.segmented_control(
-        "Study",
-        list(known_studies),
-        default=next(iter(known_studies)),
-        required=True,
-        key="study",
-        bind="query-params",
-    )
-    study = known_studies[which]
-    drawn = studies.lines(study)
-    if drawn:
-        hues = inks([line.arm for line in drawn])
-        last = ", ".join(f"{line.label} {100 * (line.y[-1] or 0):+.1f}%" for line in drawn)
-        shell.chart(
-            figures.lifts(drawn, hues, band="over seeds", x=str(study.get("knob", which))),
-            key="study-lines",
-            alt=f"Lift over {which}, at its largest value: {last}",
-        )
-    else:
-        st.json(study, expanded=1)
+    st.html(markup.empty("No cell is done yet", "Lines appear as the study goes on."))
+for sentence in study.frontiers:
+    st.markdown(f"- {sentence}")
+if study.rows:
+    st.html(markup.table([study.knob, "Winner", "Lead", "Ahead in seeds", "Seeds done"], study.rows))

@@ -24,7 +24,7 @@ if not measured:
         markup.empty(
             "Not measured for this run",
             "Measure the paper's structure and this run's own model, from one thread to four, with:",
-            f"storelift bench serving --run {shlex.quote(str(run.path))}",
+            f"storelift bench serving {shlex.quote(str(run.path))}",
         )
     )
     st.stop()
@@ -36,8 +36,8 @@ for _, timing in measured:
         name = " · ".join(word.replace("_", " ") for word in timing.where) or "here"
         groups.setdefault(f"{name}, p50", {})[timing.split] = timing.milliseconds["p50_ms"]
 if groups:
-    groups["In the paper"] = {split: ms for split, ms in theirs.items() if split in splits}
-    own = [ms for name, values in groups.items() if "paper" not in name.lower() for ms in values.values()]
+    groups[lab_figures.THEIRS] = {split: ms for split, ms in theirs.items() if split in splits}
+    own = [ms for name, values in groups.items() if name != lab_figures.THEIRS for ms in values.values()]
     fastest = min(own)
     shell.chart(
         lab_figures.bars(groups, y="Milliseconds"),

@@ -1,3 +1,5 @@
+import json
+
 import plotly.graph_objects as go
 import pytest
 
@@ -141,14 +143,41 @@ def test_timings_are_found_wherever_they_stand():
     assert second.label == "http"
 
 
-def test_studies_are_lines_over_a_knob():
+def test_studies_are_lines_over_a_knob(tmp_path):
+    def point(value, lift):
+        lead = {"mean": 0.02, "ci": [0.01, 0.03], "n": 3}
+        return {
+            "label": str(value),
+            "value": value,
+            "seeds_done": [0, 1, 2],
+            "lifts": [
+                {"arm": "deep", "control": "wide", "expected_lift": lift, "ci": [lift - 0.1, lift + 0.1]}
+            ],
+            "winner": {"first": "deep", "second": "wide", "lead": lead, "ahead": 2},
+        }
+
     document = {
+        "title": "Drift",
+        "question": "When?",
         "knob": "world.drift",
-        "points": [{"value": v, "arms": [{"arm": "deep", "lift": v / 10}]} for v in (0.2, 0.1)],
+        "seeds": [0, 1, 2],
+        "cells_done": 5,
+        "cells": 6,
+        "points": [point(0.1, 0.01), point(0.2, 0.02)],
+        "frontiers": [{"from": "wide", "to": "deep", "between": [0.1, 0.2], "at": 0.15}],
     }
-    (line,) = studies.lines(document)
+    folder = tmp_path / "studies"
+    folder.mkdir()
+    (folder / "drift.json").write_text(json.dumps(document))
+    (folder / "other.json").write_text('{"points": 3}')
+    (folder / "torn.json").write_text("{")
+    (study,) = studies.found(tmp_path).values()
+    (line,) = study.lines
     assert line.x == [0.1, 0.2]
-    assert line.y == pytest.approx([0.01, 0.02])
+    assert line.y == [0.01, 0.02]
+    assert study.rows[0] == ["0.1", "Deep", "+2.0% (+1.0 … +3.0%) before Wide", "2 of 3", "3"]
+    assert study.frontiers == ["Wide leads up to about world.drift = 0.15, Deep above (between 0.1 and 0.2)."]
+    assert studies.found(tmp_path / "nowhere") == {}
 
 
 def test_calibration_curves_hold_all_impressions(shared):

@@ -163,6 +163,20 @@ def test_slices_and_studies(window, shared, says):
     assert "storelift study drift" in says(at)
 
 
+def test_a_study_is_shown(window, maker, says):
+    maker.run(requests=False)
+    (maker.root / "studies").mkdir()
+    lead = {"mean": 0.02, "ci": None, "n": 1}
+    winner = {"first": "deep", "second": "wide", "lead": lead, "ahead": 1}
+    lifts = [{"arm": "deep", "control": "wide", "expected_lift": 0.02, "ci": None}]
+    points = [{"label": "a x b", "value": "a x b", "lifts": lifts, "winner": winner, "seeds_done": [0]}]
+    document = {"title": "<i>T</i>", "knob": "k", "seeds": [0], "points": points, "cells": 1, "cells_done": 1}
+    (maker.root / "studies" / "sweep.json").write_text(json.dumps(document))
+    at = window(maker.root, page="generalise")
+    assert not at.exception
+    assert "before Wide" in says(at)
+
+
 def test_sql_on_the_data_page(window, shared):
     at = window(shared.root, "done", "data")
     at.button(key="ask").click().run()
