@@ -106,7 +106,10 @@ class Config(Settings):
                 "experiment.identical_models: got arms that differ, allowed: one kind and settings"
             )
         if experiment.identical_models and experiment.training != "all":
-            problems.append("experiment.training: got 'own', allowed: 'all' with experiment.identical_models")
+            problems.append(
+                f"experiment.training: got {experiment.training!r}, allowed: 'all' with "
+                "experiment.identical_models"
+            )
         try:
             layer = assignment.layer_of(self)
         except ValueError as error:

@@ -63,7 +63,7 @@ def load(
     if not isinstance(data["arms"], dict):
         raise BadInput(f"arms: got {data['arms']!r}, allowed: a table")
     _choose(data, arms, rankers or {})
-    for path, value in _pairs(overrides):
+    for path, value in parse_overrides(overrides):
         parts = path.split(".")
         if arms is not None and parts[0] == "arms" and parts[1:2] and parts[1] not in data["arms"]:
             raise BadInput(f"{path}: got an arm that takes no part, allowed: {', '.join(data['arms'])}")
@@ -115,7 +115,8 @@ def _choose(data: dict[str, Any], chosen: str | Sequence[str] | None, own: Mappi
     data["arms"] = _merge(arms, {name: {"kind": kind} for name, kind in own.items()})
 
 
-def _pairs(overrides: Sequence[str] | Mapping[str, Any]) -> list[tuple[str, Any]]:
+def parse_overrides(overrides: Sequence[str] | Mapping[str, Any]) -> list[tuple[str, Any]]:
+    """Path and value of each `path=value`, the value as in TOML; a mapping's items. Raises BadInput."""
     if isinstance(overrides, Mapping):
         return list(overrides.items())
     pairs: list[tuple[str, Any]] = []

@@ -2,7 +2,7 @@
 
 Users are in groups: one group per arm's bucket, and production's own sample. In the pre-period (days <= 0)
 production serves every group; from day 1 on each arm serves its group. Likewise every learner trains on
-production's log in the pre-period, and then on its own (or, if so configured, on all arms' logs).
+production's log in the pre-period, and then on its own (or, if so configured, on all arms' logs, or on none).
 """
 
 from __future__ import annotations
@@ -132,7 +132,7 @@ def _sources(config: Config, arm: str, day: int) -> tuple[str, ...]:
         return (PRODUCTION,)
     if arm == PRODUCTION:
         return (PRODUCTION,) if PRODUCTION in groups(config) else ()
-    return tuple(config.arms) if config.experiment.training == "all" else (arm,)
+    return {"own": (arm,), "all": tuple(config.arms), "none": ()}[config.experiment.training]
 
 
 def learner_of(config: Config, arm: str, day: int) -> Learner:

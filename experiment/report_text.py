@@ -262,7 +262,7 @@ def _guardrails(report: Document) -> list[str]:
 
 def _method(report: Document) -> list[str]:
     run = report["run"]
-    logs = {"own": "its own log", "all": "the logs of all arms"}[run["training"]]
+    logs = {"own": "its own log", "all": "the logs of all arms", "none": "no log"}[run["training"]]
     return [
         f"{run['days_run']} days after {run['pre_days']} of pre-period; each arm retrains nightly on {logs}.",
         "Rate: acquisitions per impression. Units are users: delta method, z, Holm over the comparisons;",

@@ -51,8 +51,8 @@ class ExperimentSettings(Settings):
     """Another salt draws another assignment of the same users."""
     slots: Annotated[int, Field(ge=0, le=16)] = 0
     """Starts of bucket ranges; 0 takes as many as fit. State it to keep users in place while shares grow."""
-    training: Literal["own", "all"] = "own"
-    """What an arm retrains on each night: its own log, or the logs of all arms."""
+    training: Literal["own", "all", "none"] = "own"
+    """What an arm retrains on each night: its own log, the logs of all arms, or nothing (frozen models)."""
     warm_start: bool = True
     """Retraining goes on from yesterday's model; otherwise it starts afresh on all days so far."""
     shown: Annotated[int, Field(ge=1, le=100)] = 10
