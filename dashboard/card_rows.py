@@ -7,7 +7,8 @@ from typing import Any
 
 from dashboard import measures
 from dashboard import results as outcome
-from dashboard.measures import Effect, Metric
+from dashboard.measures import Effect
+from dashboard.metric_list import METRICS, PRIMARY, Metric
 from dashboard.reading import Document, Run
 from dashboard.scorecard import Block, Row
 from experiment.report_text import STATUS_WORDS
@@ -31,7 +32,7 @@ def blocks(run: Run, results: Document, *, cuped: bool = False) -> list[Block]:
     effects = measures.effects(run, compared, alpha)
     against = [pair for pair in compared if pair[1] == results["run"]["control"]]
     found = [_primary(results, cuped=cuped)]
-    for metric in measures.METRICS[1:]:
+    for metric in METRICS[1:]:
         rows = [
             _further(run, metric, one, alpha)
             for one in effects.get(metric.key, [])
@@ -51,7 +52,7 @@ def _meaning(metric: Metric) -> str:
 def _primary(results: Document, *, cuped: bool) -> Block:
     rows = [_primary_row(c, results, cuped=cuped) for c in outcome.against_control(results)]
     name = "Acquisition rate" + (", adjusted for the pre-period (CUPED)" if cuped else "")
-    return Block(name, "primary", measures.PRIMARY.meaning, rows)
+    return Block(name, "primary", PRIMARY.meaning, rows)
 
 
 def _primary_row(c: Comparison, results: Document, *, cuped: bool) -> Row:
@@ -186,7 +187,7 @@ def export(run: Run, results: Document) -> str:
     writer.writerow(EXPORT)
     for key, effects in measures.effects(run, compared, float(results["run"]["alpha"])).items():
         for one in effects:
-            adjusted = holm[one.arm, one.control] if key == measures.PRIMARY.key else one.p_adjusted
+            adjusted = holm[one.arm, one.control] if key == PRIMARY.key else one.p_adjusted
             low, high = one.ci or ("", "")
             per_user = one.top / one.users if one.users else ""
             writer.writerow(

@@ -7,7 +7,7 @@ from typing import Any
 
 import streamlit as st
 
-from dashboard import lab_figures, markup, reading, shell
+from dashboard import markup, part_figures, reading, shell
 from dashboard.palette import inks
 from dashboard.reading import Document, Run
 from experiment.words import DASH, arm_name, number
@@ -87,7 +87,7 @@ def show(document: Document) -> None:
         with column:
             name, value = max(made[arm].items(), key=lambda pair: abs(pair[1]))
             shell.chart(
-                lab_figures.made_of(
+                part_figures.made_of(
                     made[arm], ink[arm], title=f"{arm_name(arm)} {number(found[arm][app]['score'], 2)}"
                 ),
                 key=f"parts-{arm}",

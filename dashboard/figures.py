@@ -100,13 +100,15 @@ def lifts(
     for day in refused:
         figure.add_vline(x=day, line_color="#B3261E", line_width=1, line_dash="dot")
     if refused:
+        ends = [x for line in lines for x in line.x if isinstance(x, int)]
+        late = bool(ends) and refused[0] > (min(ends) + max(ends)) / 2
         figure.add_annotation(
             x=refused[0],
             y=1,
             yref="paper",
             text="gate refused a model",
             showarrow=False,
-            xanchor="left",
+            xanchor="right" if late else "left",
             yanchor="top",
         )
     frame(figure, x=x, y=f"{unit} ({band})", tickformat="+.0%" if relative else "+.2f")
@@ -214,78 +216,6 @@ def counts(lines: Sequence[Line], inks: Mapping[str, Ink], *, y: str, height: in
     frame(figure, x="Day of the experiment", y=y, height=height, tickformat=",")
     figure.update_yaxes(rangemode="tozero")
     return _whole_days(figure, lines)
-
-
-@dataclass(frozen=True, slots=True)
-class Leaf:
-    """A row of a forest plot.
-
-    Attributes:
-        label: of the row. arm: whose ink. value: the effect. ci: thick. wings: thin. truth: a tick.
-        sure: whether it is decided; else it is grey.
-    """
-
-    label: str
-    arm: str
-    value: float | None
-    ci: Interval | None
-    sure: bool = True
-    truth: float | None = None
-
-
-def forest(leaves: Sequence[Leaf], inks: Mapping[str, Ink], *, x: str = "Lift") -> go.Figure:
-    """Effects below each other on one axis; what is not decided is hollow."""
-    figure = go.Figure()
-    figure.add_vline(x=0, line_color=GREY, line_width=2)
-    for arm in dict.fromkeys(leaf.arm for leaf in leaves):
-        ink, own = inks[arm], [leaf for leaf in leaves if leaf.arm == arm and leaf.value is not None]
-        values = [leaf.value or 0.0 for leaf in own]
-        spans = [leaf.ci or (value, value) for leaf, value in zip(own, values, strict=True)]
-        fills = [ink.colour if leaf.sure else "rgba(0,0,0,0)" for leaf in own]
-        figure.add_trace(
-            go.Scatter(
-                x=values,
-                y=[leaf.label for leaf in own],
-                name=arm_name(arm),
-                mode="markers",
-                marker={
-                    "color": fills,
-                    "symbol": ink.shape,
-                    "size": 9,
-                    "line": {"color": ink.colour, "width": 2},
-                },
-                error_x={
-                    "type": "data",
-                    "symmetric": False,
-                    "array": [span[1] - value for span, value in zip(spans, values, strict=True)],
-                    "arrayminus": [value - span[0] for span, value in zip(spans, values, strict=True)],
-                    "color": ink.colour,
-                    "thickness": 2,
-                    "width": 0,
-                },
-                text=[f"{span[0]:+.1%} … {span[1]:+.1%}" for span in spans],
-                hovertemplate="%{x:+.1%}  <i>%{text}</i><extra>%{y}</extra>",
-            )
-        )
-        true = [leaf for leaf in own if leaf.truth is not None]
-        if true:
-            figure.add_trace(
-                go.Scatter(
-                    x=[leaf.truth for leaf in true],
-                    y=[leaf.label for leaf in true],
-                    name=f"{arm_name(arm)}, true",
-                    mode="markers",
-                    marker={"symbol": "line-ns-open", "size": 16, "color": ink.colour, "line": {"width": 2}},
-                    hovertemplate="true %{x:+.1%}<extra>%{y}</extra>",
-                )
-            )
-    rows = len({leaf.label for leaf in leaves})
-    frame(figure, x=x, y="", height=110 + 30 * max(rows, 2))
-    figure.update_xaxes(tickformat="+.0%", showgrid=True)
-    labels = list(dict.fromkeys(leaf.label for leaf in leaves))
-    figure.update_yaxes(categoryorder="array", categoryarray=labels[::-1], nticks=None, type="category")
-    figure.update_layout(hovermode="closest", scattermode="group", scattergap=0.6)
-    return figure
 
 
 def power_curve(

@@ -14,9 +14,6 @@ from experiment.words import arm_name
 
 RED = "#B3261E"
 
-THEIRS = "In the paper"
-"""The name of the bars that are the paper's figures."""
-
 
 def measured(
     lines: Sequence[Line], inks: Mapping[str, Ink], *, y: str, level: float | None = None
@@ -267,82 +264,4 @@ def histogram(
         )
     frame(figure, x=x, y=y, height=300)
     figure.update_yaxes(rangemode="tozero")
-    return figure
-
-
-def bars(groups: Mapping[str, Mapping[str, float]], *, y: str, tickformat: str | None = None) -> go.Figure:
-    """Values by category, a bar per group side by side, each with its number."""
-    figure = go.Figure()
-    for number, (name, values) in enumerate(groups.items()):
-        theirs = name == THEIRS
-        figure.add_trace(
-            go.Bar(
-                x=list(values),
-                y=list(values.values()),
-                name=name,
-                text=[f"{v:.2g}" if v < 10 else f"{v:.0f}" for v in values.values()],
-                textposition="outside",
-                cliponaxis=False,
-                marker={"color": GREY, "pattern": {"shape": "/"}}
-                if theirs
-                else {"opacity": 1 - 0.25 * (number % 3)},
-                hovertemplate="%{y:.3g}",
-            )
-        )
-    frame(figure, x="", y=y, height=320, tickformat=tickformat)
-    figure.update_layout(barmode="group", hovermode="closest")
-    figure.update_xaxes(type="category")
-    figure.update_yaxes(rangemode="tozero")
-    return figure
-
-
-def parts(
-    lines: Sequence[Line], inks: Mapping[str, Ink], *, y: str, tickformat: str | None = None
-) -> go.Figure:
-    """A measure in parts that have an order, a marker per arm side by side."""
-    figure = go.Figure()
-    for line in lines:
-        ink = inks[line.arm]
-        figure.add_trace(
-            go.Scatter(
-                x=list(line.x),
-                y=list(line.y),
-                name=line.label,
-                mode="markers",
-                marker={"color": ink.colour, "symbol": ink.shape, "size": 10},
-                cliponaxis=False,
-                hovertemplate=f"%{{y:{tickformat or '.3f'}}}",
-            )
-        )
-    frame(figure, x="", y=y, height=300, tickformat=tickformat)
-    figure.update_xaxes(type="category", showgrid=True)
-    figure.update_layout(scattermode="group", scattergap=0.5)
-    known = [value for line in lines for value in line.y if value is not None]
-    if known:  # grouped markers would start the axis at 0
-        low = 0.0 if tickformat else min(known)
-        room = 0.12 * max(max(known) - low, 0.01)
-        figure.update_yaxes(range=[low if tickformat else low - room, max(known) + room])
-    return figure
-
-
-def made_of(parts_: Mapping[str, float], ink: Ink, *, title: str) -> go.Figure:
-    """The parts of a score as bars from zero, hatched where they lower it."""
-    labels = [f"{name}  {value:+.2f}" for name, value in parts_.items()]
-    figure = go.Figure(
-        go.Bar(
-            x=list(parts_.values()),
-            y=labels,
-            orientation="h",
-            name=title,
-            marker={
-                "color": ink.colour,
-                "pattern": {"shape": ["" if v >= 0 else "/" for v in parts_.values()]},
-            },
-            hovertemplate="%{y}<extra></extra>",
-        )
-    )
-    frame(figure, x="Log odds", y="", height=90 + 30 * len(parts_))
-    figure.add_vline(x=0, line_color=GREY, line_width=1.5)
-    figure.update_layout(title={"text": title, "font": {"size": 14}}, hovermode="closest", showlegend=False)
-    figure.update_yaxes(type="category", categoryorder="array", categoryarray=labels[::-1], nticks=None)
     return figure

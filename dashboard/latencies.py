@@ -9,6 +9,9 @@ from typing import Any
 PAPER = {"200 x 1": 31.0, "100 x 2": 17.0, "50 x 4": 14.0}
 """Cheng et al. 2016, Table 2: milliseconds by batch size and threads."""
 
+PAPERS = "The paper's network: "
+"""How what was measured on the paper's structure is named."""
+
 PERCENTILES = ("p50_ms", "p95_ms", "p99_ms")
 
 
@@ -32,10 +35,12 @@ class Timing:
         return None if self.batch is None or self.threads is None else f"{self.batch} x {self.threads}"
 
     @property
-    def label(self) -> str:
-        """What was measured, in words."""
-        words = [word.replace("_", " ") for word in self.where]
-        return " · ".join([*words, *([self.split] if self.split else [])]) or "request"
+    def name(self) -> str:
+        """What was measured, in words, without the split."""
+        words = " · ".join(word.replace("_", " ") for word in self.where)
+        if words.startswith("paper: "):
+            return f"{PAPERS}{words.removeprefix('paper: ')}"
+        return words or "request"
 
 
 def timings(document: Any) -> list[Timing]:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import streamlit as st
 
-from dashboard import comparing, figures, markup, series, shell
+from dashboard import comparing, figures, forests, markup, series, shell
 from dashboard import results as outcome
-from dashboard.figures import Leaf, Line
+from dashboard.figures import Line
+from dashboard.forests import Leaf
 from dashboard.palette import inks
 from experiment.report_text import level
 from experiment.words import arm_name, interval, percent
@@ -81,7 +82,7 @@ if leaves:
         (leaf for leaf in leaves if leaf.value is not None), key=lambda leaf: leaf.value or 0.0, default=None
     )
     shell.chart(
-        figures.forest(leaves, ink),
+        forests.forest(leaves, ink),
         key="compare-forest",
         alt=f"Highest: {best.label}, {percent(best.value)}, {interval(best.ci)}" if best else "No lifts",
     )

@@ -6,7 +6,7 @@ import shlex
 
 import streamlit as st
 
-from dashboard import figures, lab_figures, markup, shell, slices, studies
+from dashboard import figures, lab_figures, markup, part_figures, shell, slices, studies
 from dashboard.figures import Line
 from dashboard.palette import inks
 from experiment.words import arm_name, number, percent
@@ -83,7 +83,7 @@ else:
             words = ", ".join(f"{part} {_highest(lines, at)}" for at, part in enumerate(parts))
             with charts[place]:
                 shell.chart(
-                    lab_figures.parts(lines, ink, y=name, tickformat=form),
+                    part_figures.parts(lines, ink, y=name, tickformat=form),
                     key=f"slices-{cut}-{field}",
                     alt=f"{name}. Highest: {words}",
                 )

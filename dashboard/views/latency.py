@@ -6,8 +6,17 @@ import shlex
 
 import streamlit as st
 
-from dashboard import lab_figures, latencies, markup, reading, shell
+from dashboard import latencies, markup, part_figures, reading, shell
+from dashboard.latencies import Timing
 from experiment.words import DASH, number
+
+
+def _cell(timing: Timing | None) -> str:
+    if timing is None:
+        return DASH
+    p50, p95, p99 = (number(timing.milliseconds.get(key), 2) for key in latencies.PERCENTILES)
+    return f"{p50} ({p95}, {p99})"
+
 
 run = shell.opened("Latency", "How long the ranking of a request takes. It decides nothing in a run.")
 
@@ -29,30 +38,36 @@ if not measured:
     )
     st.stop()
 
-splits = {timing.split for _, timing in measured if timing.split}
-groups: dict[str, dict[str, float]] = {}
+by_engine: dict[str, dict[str, Timing]] = {}
 for _, timing in measured:
-    if timing.split and "p50_ms" in timing.milliseconds:
-        name = " · ".join(word.replace("_", " ") for word in timing.where) or "here"
-        groups.setdefault(f"{name}, p50", {})[timing.split] = timing.milliseconds["p50_ms"]
-if groups:
-    groups[lab_figures.THEIRS] = {split: ms for split, ms in theirs.items() if split in splits}
-    own = [ms for name, values in groups.items() if name != lab_figures.THEIRS for ms in values.values()]
-    fastest = min(own)
+    by_engine.setdefault(timing.name, {})[timing.split or "a request"] = timing
+splits = list(dict.fromkeys(timing.split or "a request" for _, timing in measured))
+drawn = {
+    name: {split: t.milliseconds["p50_ms"] for split, t in own.items() if "p50_ms" in t.milliseconds}
+    for name, own in by_engine.items()
+    if "HTTP" not in name
+}
+beside = {split: ms for split, ms in theirs.items() if split in splits}
+shown = st.pills(
+    "Drawn",
+    list(drawn),
+    selection_mode="multi",
+    default=[name for name in drawn if name.startswith(latencies.PAPERS)],
+)
+groups = {name: values for name, values in drawn.items() if name in (shown or drawn)}
+fastest = min((ms for values in groups.values() for ms in values.values()), default=None)
+if fastest is not None:
     shell.chart(
-        lab_figures.bars(groups, y="Milliseconds"),
+        part_figures.bars(
+            {**groups, **({part_figures.THEIRS: beside} if beside else {})}, y="Milliseconds, p50"
+        ),
         key="table-2",
         alt=f"Fastest here: {fastest:.2g} ms at the median; in the paper {min(theirs.values()):g} ms",
     )
-rows = [
-    [
-        timing.label,
-        *(number(timing.milliseconds.get(key), 2) for key in latencies.PERCENTILES),
-        f"{theirs[timing.split]:g}" if timing.split in theirs else DASH,
-    ]
-    for _, timing in measured
-]
-st.html(markup.table(["Milliseconds", "p50", "p95", "p99", "In the paper"], rows, theirs=(4,)))
+rows = [[name, *(_cell(own.get(split)) for split in splits)] for name, own in by_engine.items()]
+rows.append([part_figures.THEIRS, *(f"{theirs[split]:g}" if split in theirs else DASH for split in splits)])
+st.html(markup.table(["Milliseconds, p50 (p95, p99)", *splits], rows))
+st.caption("Batch size x threads; a request has as many candidates as both together.")
 for name, document in found.items():
     line = latencies.machine(document)
     if line:

@@ -5,9 +5,10 @@ from __future__ import annotations
 import numpy as np
 import streamlit as st
 
-from dashboard import figures, measures, panels, reading, segments, series, shell, words
+from dashboard import figures, forests, measures, panels, reading, segments, series, shell, words
 from dashboard import results as outcome
-from dashboard.figures import Leaf, Line
+from dashboard.figures import Line
+from dashboard.forests import Leaf
 from dashboard.palette import inks
 from experiment.report_text import level
 from experiment.stats import power
@@ -166,7 +167,7 @@ if leaves:
     decided = sum(leaf.sure for leaf in leaves)
     parts = segments.DIMENSIONS[dimension].lower()
     shell.chart(
-        figures.forest(leaves, ink),
+        forests.forest(leaves, ink),
         key="segments",
         alt=f"Lift by {parts}: {decided} of {len(leaves)} parts differ from 0",
     )

@@ -3,8 +3,20 @@ import json
 import plotly.graph_objects as go
 import pytest
 
-from dashboard import calibration, explaining, figures, lab_figures, latencies, reliability, slices, studies
-from dashboard.figures import Leaf, Line
+from dashboard import (
+    calibration,
+    explaining,
+    figures,
+    forests,
+    lab_figures,
+    latencies,
+    part_figures,
+    reliability,
+    slices,
+    studies,
+)
+from dashboard.figures import Line
+from dashboard.forests import Leaf
 from dashboard.lab_figures import Judgement, Spot
 from dashboard.palette import KNOWN, inks
 from dashboard.reading import read
@@ -58,7 +70,7 @@ def test_a_forest_is_hollow_where_nothing_is_decided():
         Leaf("a", "deep", 0.1, (0.05, 0.15), sure=True, truth=0.08),
         Leaf("b", "deep", 0.0, (-0.1, 0.1), sure=False),
     ]
-    figure = figures.forest(leaves, INKS)
+    figure = forests.forest(leaves, INKS)
     assert list(named(figure, "Deep").marker.color) == [KNOWN["deep"], "rgba(0,0,0,0)"]
     assert list(named(figure, "Deep, true").x) == [0.08]
     assert list(figure.layout.yaxis.categoryarray) == ["b", "a"]
@@ -84,14 +96,14 @@ def test_refused_models_are_crosses():
 def test_no_figure_chooses_a_template():
     for figure in (
         figures.lifts([], INKS),
-        figures.forest([], INKS),
+        forests.forest([], INKS),
         figures.power_curve([0.0, 0.1], {"as measured": [0.05, 0.9]}, 0.05),
         figures.counts([Line("deep", [1], [3])], INKS, y="Users"),
         lab_figures.measured([Line("deep", [1], [0.7], [(0.6, 0.8)])], INKS, y="AUC", level=1.0),
-        lab_figures.bars({"here": {"200 x 1": 1.2}, "In the paper": {"200 x 1": 31.0}}, y="ms"),
+        part_figures.bars({"here": {"200 x 1": 1.2}, "In the paper": {"200 x 1": 31.0}}, y="ms"),
         lab_figures.rates({"r": [("z", 0.05)]}, 0.05, x="rate"),
         lab_figures.histogram({"p": [1, 2, 3]}, x="p", y="n", flat=2),
-        lab_figures.parts([Line("deep", ["a", "b"], [0.5, None])], INKS, y="AUC"),
+        part_figures.parts([Line("deep", ["a", "b"], [0.5, None])], INKS, y="AUC"),
         lab_figures.calibration_curve({"deep": [(0.1, 0.12, 5), (0.0, 0.0, 1)]}, INKS),
     ):
         assert isinstance(figure, go.Figure)
@@ -140,7 +152,7 @@ def test_timings_are_found_wherever_they_stand():
     first, second = latencies.timings(document)
     assert first.split == "200 x 1"
     assert first.milliseconds == {"p50_ms": 1.2, "p99_ms": 2.0}
-    assert second.label == "http"
+    assert second.name == "http"
 
 
 def test_studies_are_lines_over_a_knob(tmp_path):
@@ -218,7 +230,7 @@ def test_the_parts_of_a_score_add_up():
     assert sum(found.values()) == pytest.approx(sum(one["parts"].values()))
     assert next(iter(found)) == "p11"
     assert list(found)[-1] == "4 others"
-    figure = lab_figures.made_of(found, INKS["deep"], title="Deep 1.00")
+    figure = part_figures.made_of(found, INKS["deep"], title="Deep 1.00")
     assert len(figure.data[0].y) == len(found)
     assert explaining.parts({"score": 1.0}) == {}
     assert explaining.rankings({"arms": 3}) == {}
