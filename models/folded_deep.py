@@ -152,7 +152,7 @@ class FoldedNet:
         self._starts = blocks.user
         self._users = np.concatenate(
             [
-                table[start:stop] @ user1[:, f * D : (f + 1) * D].T
+                _product(table[start:stop], user1[:, f * D : (f + 1) * D].T)
                 for f, (start, stop) in enumerate(zip(blocks.user, stops, strict=True))
             ]
         )
@@ -160,7 +160,7 @@ class FoldedNet:
         self._installed = arrays["installed"]
         self._constant = arrays["bias1"] + arrays["position1"] @ table[blocks.position]
         age = slice((K + 1) * D, (K + 2) * D)
-        self._by_age = table[blocks.app[K] : blocks.position] @ app1[:, age].T
+        self._by_age = _product(table[blocks.app[K] : blocks.position], app1[:, age].T)
         self._rows, sample = _shared_rows(c)
         inputs = np.concatenate(
             [
@@ -170,7 +170,7 @@ class FoldedNet:
             ],
             1,
         )
-        self._table = inputs @ np.delete(app1, age, 1).T
+        self._table = _product(inputs, np.delete(app1, age, 1).T)
         self._layers, self._biases = [], []
         for k, width in enumerate(hidden[1:], start=2):
             padded = last if k == len(hidden) else width
@@ -240,6 +240,13 @@ class FoldedNet:
                 if k + 1 < len(self._layers):
                     _bias_relu(views[k + 1], self._biases[k])
             _add_logits(views[-1], bias, self._out, self._out_bias, at, flat)
+
+
+def _product(a: Array, b: Array) -> Array:
+    """a @ b, both float32, on as many threads as torch has; numpy's own threads would round otherwise."""
+    a, b = np.ascontiguousarray(a, np.float32), np.ascontiguousarray(b, np.float32)
+    product: Array = (torch.from_numpy(a) @ torch.from_numpy(b)).numpy()
+    return product
 
 
 def _pad(array: Array, rows: int) -> Array:
