@@ -243,7 +243,7 @@ class FoldedNet:
 
 
 def _product(a: Array, b: Array) -> Array:
-    """a @ b, both float32, on as many threads as torch has; numpy's own threads would round otherwise."""
+    """Product of two float32 matrices on torch's threads; numpy's own would round otherwise."""
     a, b = np.ascontiguousarray(a, np.float32), np.ascontiguousarray(b, np.float32)
     product: Array = (torch.from_numpy(a) @ torch.from_numpy(b)).numpy()
     return product
