@@ -93,9 +93,19 @@ def flat(document: Mapping[str, Any], prefix: str) -> dict[str, float]:
             continue
         if isinstance(value, Mapping):
             found |= flat(value, path)
+        elif isinstance(value, list):
+            found |= flat({_label(place, one): one for place, one in enumerate(value)}, path)
         elif isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value):
             found[path] = value
     return found
+
+
+def _label(place: int, one: Any) -> str:
+    """The name of a list's entry: its text fields, batch and threads; without any its place."""
+    fields = one.items() if isinstance(one, Mapping) else ()
+    return "/".join(str(v) for k, v in fields if isinstance(v, str) or k in {"batch", "threads"}) or str(
+        place
+    )
 
 
 def read(history: Path) -> list[dict[str, Any]]:

@@ -260,3 +260,13 @@ def test_the_history_is_a_line_per_run(tmp_path, monkeypatch, capsys):
         {"train.ftrl.examples_per_cpu_second": 3.0},
     ]
     assert set(lines[0]) == {"when", "commit", "machine", "figures"}
+
+
+def test_rows_of_a_document_are_known_by_what_they_say():
+    rows = [{"engine": "own", "batch": 200, "threads": t, "p50_ms": float(t)} for t in (1, 2)]
+    found = _script("guard").flat({"rows": rows, "ok": True, "none": None}, "serving")
+    assert found["serving.rows.own/200/1.p50_ms"] == 1.0
+    assert found["serving.rows.own/200/2.p50_ms"] == 2.0
+    assert set(found) == {
+        f"serving.rows.own/200/{t}.{k}" for t in (1, 2) for k in ("p50_ms", "batch", "threads")
+    }
