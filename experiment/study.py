@@ -2,7 +2,7 @@
 
 A study is a TOML file (`study_plan`), one that comes with the program or any other. Its cells are done side
 by side, each in one process, and saved one by one below `ROOT/studies/NAME/`, so that a study that was
-stopped goes on. `ROOT/studies/NAME.json` is its result, renewed after each cell, and what the dashboard shows.
+stopped goes on. `ROOT/studies/NAME.json` is the result, renewed after each cell; the dashboard shows it.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import contextlib
 import json
 import shutil
 import signal
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -50,6 +51,7 @@ def run_study(
     """
     from experiment import atomic, study_cell, study_plan, study_summary
     from experiment.executor import open_executor
+    from experiment.machine import cores
     from experiment.rundir import RunFolder
 
     folder = Path(root) / "studies" / name
@@ -83,7 +85,7 @@ def run_study(
     if tasks:
         with open_executor(workers, len(tasks)) as executor:
             try:
-                executor.map(study_cell.work, tasks, _slots(tasks, study), note)
+                executor.map(study_cell.work, tasks, slots(tasks, workers or cores()), note)
             except BaseException as error:
                 error.add_note(
                     "Finished cells are kept, and the others' finished days: the same command goes on."
@@ -93,9 +95,17 @@ def run_study(
     return document
 
 
-def _slots(tasks: Sequence[CellTask], study: Study) -> list[int]:
-    """A worker each, turned by one from seed to seed: a slow variant is not always the same worker's."""
-    return [place + task.seed - study.first_seed for place, task in enumerate(tasks)]
+def slots(tasks: Sequence[CellTask], workers: int) -> list[int]:
+    """A worker for each task: as many for each, and of every variant too, since some take longer."""
+    total: Counter[int] = Counter()
+    alike: Counter[tuple[str, int]] = Counter()
+    found = []
+    for task in tasks:
+        slot = min(range(workers), key=lambda w: (total[w], alike[task.variant, w]))
+        total[slot] += 1
+        alike[task.variant, slot] += 1
+        found.append(slot)
+    return found
 
 
 def _task(folder: Path, cell: Cell, *, keep: bool) -> CellTask:

@@ -1,0 +1,523 @@
+"""Studies: what a file states, what a cell measures, how cells are kept, and what is said of them."""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import scipy.stats
+from typer.testing import CliRunner
+
+from experiment import study as study_command
+from experiment import study_cell, study_exploration, study_figure, study_plan, study_summary, study_table
+from experiment.cli import app
+from experiment.errors import BadInput
+from experiment.rundir import RunFolder
+from experiment.study import run_study
+from experiment.study_measures import MEASURES
+from simulator.schema import NO_APP
+
+SMALL = {
+    "title": "Small",
+    "preset": "tiny",
+    "seeds": 2,
+    "set": {"users.population": 20_000, "experiment.days": 2},
+    "arms": ["wide", "deep"],
+    "variant": [{"name": "default"}, {"name": "frozen", "set": {"experiment.training": "none"}}],
+    "claim": [
+        {"name": "AUC", "measure": "expected_auc", "observed": "offline_auc", "ascending": ["deep", "wide"]}
+    ],
+}
+
+
+def small(**changes):
+    return study_plan.validated(SMALL | changes, "small")
+
+
+def refusal(**changes) -> list[str]:
+    with pytest.raises(BadInput) as caught:
+        small(**changes)
+    return str(caught.value).split("\n")
+
+
+@pytest.fixture(scope="module")
+def done(tmp_path_factory):
+    """A finished study of two variants and two seeds; what was told on the way."""
+    root, told = tmp_path_factory.mktemp("root"), []
+    document = run_study("small", small(), root, workers=1, tell=lambda a, b: told.append((a, b)))
+    return root, document, told
+
+
+# --- what a file states -------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", sorted(study_plan.shipped()))
+def test_shipped_studies_are_configurations(name):
+    study = study_plan.shipped()[name]
+    cells = study_plan.cells(study_plan.changed(study, name, seeds=1))
+    assert len({cell.name for cell in cells}) == len(cells) == len(study.points())
+    hashes = {cell.config.config_hash() for cell in cells}
+    assert len(hashes) == len(cells), "two variants are the same configuration"
+    assert study.question
+
+
+def test_the_default_is_among_the_values_of_each_knob():
+    for name, study in study_plan.shipped().items():
+        plain = study_plan.changed(study, name, seeds=1).model_copy(update={"sweep": [], "claim": []})
+        config = study_plan.cells(plain)[0].config.model_dump()
+        for sweep in study.sweep:
+            for path in sweep.paths or [sweep.knob]:
+                node = config
+                for part in path.split("."):
+                    node = node[part]
+                assert node in sweep.values, f"{name}: {path}"
+
+
+def test_points_of_two_knobs_and_of_paths():
+    sweep = [
+        {"knob": "world.drift", "values": [0.0, 0.5]},
+        {
+            "knob": "l1",
+            "paths": ["arms.wide.settings.wide.l1", "production.settings.wide.l1"],
+            "values": [1.0, 2.0],
+        },
+    ]
+    study = small(variant=[], sweep=sweep)
+    points = study.points()
+    assert [point.values for point in points] == [(0.0, 1.0), (0.0, 2.0), (0.5, 1.0), (0.5, 2.0)]
+    cell = study_plan.cells(study)[3]
+    assert (cell.config.world.drift, cell.seed, cell.config.run.workers) == (0.5, 0, 1)
+    assert cell.config.arms["wide"].settings["wide"]["l1"] == 2.0
+    assert cell.config.production.settings["wide"]["l1"] == 2.0
+    assert cell.config.arms["deep"].settings.keys() == {"features", "training", "deep"}
+
+
+def test_cells_are_whole_seeds_in_order():
+    cells = study_plan.cells(small(first_seed=7))
+    assert [(cell.seed, cell.point.name) for cell in cells] == [
+        (7, "default"), (7, "frozen"), (8, "default"), (8, "frozen"),
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("changes", "line"),
+    [
+        ({"seeds": 0}, "small: seeds: got 0, allowed: a whole number from 1 to 10,000"),
+        ({"knobs": 1}, "small: knobs: got an unknown key, allowed: "),
+        ({"sweep": [{"knob": "x", "values": [0]}]}, "small: : got both sweep and variant, allowed: "),
+        ({"figure": "auc"}, "small: : got the measure 'auc', allowed: expected_auc, "),
+        ({"variant": [{"name": "a"}, {"name": "a"}]}, "small: : got a variant twice among a, a, "),
+        ({"extras": ["cold"]}, "small: : got the extra 'cold', allowed: warm_start"),
+        (
+            {"claim": [{"name": "c", "measure": "gauc", "arm": "deep"}]},
+            "small: claim.0: got neither an order nor a bound, allowed: ascending = [A, B], or arm and bound",
+        ),
+    ],
+)  # fmt: skip
+def test_what_is_wrong_with_a_study_is_named(changes, line):
+    assert refusal(**changes)[0].startswith(line)
+
+
+def test_a_cell_that_is_no_configuration_is_named():
+    study = small(variant=[{"name": "odd", "set": {"world.drift": 2}}])
+    with pytest.raises(BadInput, match=r"^odd: world\.drift: got 2"):
+        study_plan.cells(study)
+    claim = {"name": "c", "measure": "gauc", "ascending": ["deep", "fm"]}
+    with pytest.raises(BadInput, match=r"^claim 'c': got the arm 'fm', allowed: wide, deep$"):
+        study_plan.cells(small(claim=[claim]))
+
+
+def test_unknown_studies_and_files():
+    with pytest.raises(BadInput, match=r"got 'drit', allowed: .*did you mean drift"):
+        study_plan.find("drit")
+    with pytest.raises(BadInput, match="allowed: a readable TOML file"):
+        study_plan.find("nowhere.toml")
+    with pytest.raises(BadInput, match="got no TOML"):
+        study_plan.parse("title = ", "x.toml")
+
+
+# --- cells --------------------------------------------------------------------------------------------------
+
+
+def test_a_cell_is_measured_and_its_bulk_dropped(done):
+    root, document, told = done
+    assert told == [(at, 4) for at in range(5)]
+    assert document["cells_done"] == document["cells"] == 4
+    runs = sorted((root / "studies" / "small" / "runs").iterdir())
+    assert len(runs) == 4
+    for path in runs:
+        folder = RunFolder.open(path)
+        assert folder.verify() == []
+        assert not any((path / name).exists() for name in study_cell.BULKY)
+        cell = json.loads((root / "studies" / "small" / "cells" / f"{path.name}.json").read_bytes())
+        report, truth = folder.report(), json.loads((path / "truth.json").read_bytes())
+        deep = cell["arms"]["deep"]
+        assert deep["expected_auc"] == report["arms"]["deep"]["expected_auc"]
+        assert deep["expected_lift"] == truth["comparisons"][0]["expected_lift"]
+        assert deep["true_lift"] == report["comparisons"][0]["true_lift"]
+        assert deep["observed_lift"] == report["comparisons"][0]["lift"]
+        assert cell["arms"]["wide"]["expected_lift"] == 0.0
+        assert 0 < deep["distinct_apps"] <= folder.config.world.apps
+        assert 0 < deep["new_pair_share"] < 1
+        assert cell["arms"]["wide"]["wide_weights"] > 0
+        assert deep["wide_weights"] is None
+        assert set(deep) <= set(MEASURES)
+        assert cell["comparisons"][0]["lift"] == deep["observed_lift"]
+
+
+def test_frozen_models_do_not_learn_in_the_experiment(done):
+    root, document, _ = done
+    by_name = {path.name.split("-")[1]: path for path in (root / "studies/small/runs").glob("seed0-*")}
+    events = {
+        name: [
+            (e["arms"], e["sim_day"])
+            for e in map(json.loads, (path / "events.jsonl").read_text().splitlines())
+            if e["event"] == "learned" and e["sim_day"] > 0
+        ]
+        for name, path in by_name.items()
+    }
+    assert {day for arms, day in events["default"] if "deep" in arms} == {1, 2}
+    assert {tuple(arms) for arms, _ in events["frozen"]} == {("production",)}
+    auc = [one["arms"]["deep"]["expected_auc"]["values"] for one in document["points"]]
+    assert auc[0] == auc[1], "the first models are the same"
+    lift = [one["arms"]["deep"]["expected_lift"]["values"] for one in document["points"]]
+    assert lift[0] != lift[1]
+
+
+def test_a_finished_study_is_not_done_again(done):
+    root, document, _ = done
+    told: list[tuple[int, int]] = []
+    again = run_study("small", small(), root, workers=1, tell=lambda a, b: told.append((a, b)))
+    assert told == [(4, 4)]
+    assert again == document == json.loads((root / "studies" / "small.json").read_bytes())
+
+
+def test_figures_of_the_same_run_are_taken_from_another_study(done):
+    root, document, _ = done
+    other = run_study("other", small(variant=[], seeds=1), root, workers=1)
+    (cell,) = (json.loads(path.read_bytes()) for path in (root / "studies" / "other" / "cells").iterdir())
+    assert cell["copied_from"] == "small"
+    assert other["points"][0]["arms"]["deep"]["gauc"]["values"] == [
+        document["points"][0]["arms"]["deep"]["gauc"]["values"][0]
+    ]
+
+
+def test_another_configuration_or_a_missing_extra_is_not_taken(done, tmp_path):
+    root, _, _ = done
+    (path,) = (root / "studies" / "small" / "cells").glob("seed0-default-*")
+    cell = study_plan.cells(small())[0]
+    assert study_cell.saved(path, cell.config)
+    assert study_cell.saved(path, cell.config, ("warm_start",)) is None
+    assert study_cell.saved(path, study_plan.cells(small(first_seed=5))[0].config) is None
+    torn = tmp_path / "torn.json"
+    torn.write_bytes(path.read_bytes()[:100])
+    assert study_cell.saved(torn, cell.config) is None
+    assert study_cell.saved(tmp_path / "gone.json", cell.config) is None
+
+
+def test_a_cell_that_was_stopped_goes_on(tmp_path, monkeypatch):
+    """A run that stopped in the middle is resumed; one that was saved and not yet dropped is dropped."""
+    from experiment import running
+    from experiment.nightly import forget
+
+    study = small(seeds=1, variant=[])
+    whole = run_study("whole", study, tmp_path, workers=1, keep=True)
+    (run,) = (tmp_path / "studies" / "whole" / "runs").iterdir()
+    assert (run / "log").is_dir()
+    run_study("whole", study, tmp_path, workers=1)
+    assert not (run / "log").exists()
+    assert RunFolder.open(run).verify() == []
+    forget()
+    cell = study_plan.cells(study)[0]
+    path = tmp_path / "part" / "studies" / "part" / "runs" / cell.name
+    from experiment import loop
+
+    real = loop.learn_overnight
+
+    def stop(diary, workers, day, progress):
+        if day == 1:
+            raise KeyboardInterrupt
+        real(diary, workers, day, progress)
+
+    monkeypatch.setattr(loop, "learn_overnight", stop)
+    with pytest.raises(KeyboardInterrupt):
+        running.run(cell.config, path)
+    monkeypatch.setattr(loop, "learn_overnight", real)
+    part = run_study("part", study, tmp_path / "part", workers=1)
+    assert part["points"] == whole["points"]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="needs Linux")
+def test_workers_end_with_a_study_that_is_killed(tmp_path):
+    """Nothing runs on unseen; the same command goes on."""
+    file = tmp_path / "s.toml"
+    file.write_text('title = "S"\npreset = "tiny"\nseeds = 2\n[set]\n"experiment.days" = 4\n')
+    command = [
+        sys.executable,
+        "-m",
+        "experiment.cli",
+        "study",
+        str(file),
+        "--root",
+        str(tmp_path / "r"),
+        "-q",
+    ]
+    runs = tmp_path / "r" / "studies" / "s" / "runs"
+    process = subprocess.Popen([*command, "--workers", "2"], stderr=subprocess.DEVNULL)
+    try:
+        deadline = time.monotonic() + 60
+        locks: list[Path] = []
+        while len(locks) < 2 and time.monotonic() < deadline:
+            time.sleep(0.05)
+            locks = list(runs.glob("*/lock"))
+        held = [json.loads(lock.read_bytes())["pid"] for lock in locks]
+    finally:
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+    assert len(held) == 2
+    deadline = time.monotonic() + 20
+    while any(_alive(pid) for pid in held) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert not any(_alive(pid) for pid in held)
+
+
+def _alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    return "Z" not in Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+
+
+# --- measures -----------------------------------------------------------------------------------------------
+
+
+def test_pairs_are_marked_as_sets_say():
+    rng = np.random.default_rng(1)
+    apps = 50
+    known, seen = np.zeros(apps * apps // 8 + 1, np.uint8), np.zeros(apps * apps // 8 + 1, np.uint8)
+    before: set[tuple[int, int]] = set()
+    installed = rng.integers(-1, apps, (6, 4))
+    installed[installed < 0] = NO_APP
+    shown = rng.integers(0, apps, (6, 3))
+    study_exploration.mark(known, known, installed, shown, apps, NO_APP)
+    before |= study_exploration.pairs_of(installed, shown)
+    assert int(np.unpackbits(known).sum()) == len(before)
+    seen = known.copy()
+    new: set[tuple[int, int]] = set()
+    for _ in range(3):
+        installed, shown = rng.integers(0, apps, (6, 4)), rng.integers(0, apps, (6, 3))
+        fresh, met, unknown = study_exploration.mark(seen, known, installed, shown, apps, NO_APP)
+        here = study_exploration.pairs_of(installed, shown) - before
+        assert fresh == len(here - new)
+        new |= here
+        assert met == 6 * 4 * 3
+        rows = [(i, a) for row, them in zip(installed, shown, strict=True) for i in row for a in them]
+        assert unknown == sum(pair not in before for pair in rows)
+
+
+# --- what is said of it -------------------------------------------------------------------------------------
+
+
+def test_the_interval_is_students():
+    found = study_summary.estimate([0.1, None, 0.3, 0.2, 0.6])
+    interval = scipy.stats.t.interval(
+        0.95, 3, loc=0.3, scale=scipy.stats.sem([0.1, 0.3, 0.2, 0.6])
+    )  # fmt: skip
+    assert found["ci"] == pytest.approx(interval)
+    assert (found["n"], found["mean"]) == (4, pytest.approx(0.3))
+    assert study_summary.estimate([0.5]) == {"mean": 0.5, "sd": None, "ci": None, "n": 1, "values": [0.5]}
+    assert study_summary.estimate([])["mean"] is None
+
+
+def cells_of(lifts: dict[str, dict[str, list[float | None]]]):
+    """Cells whose arms have the given expected lifts, by variant, arm and seed."""
+    found = {}
+    for variant, arms in lifts.items():
+        for seed in range(len(next(iter(arms.values())))):
+            figures = {
+                arm: {"expected_lift": values[seed], "observed_lift": values[seed], "expected_auc": 0.7}
+                for arm, values in arms.items()
+            }
+            clock = {"cpu_seconds": 1.0}
+            cell = {"seed": seed, "control": "wide", "arms": figures, "program": "p", "clock": clock}
+            found[variant, seed] = cell
+    return found
+
+
+ORDER = {"name": "up", "measure": "expected_lift", "observed": "observed_lift", "ascending": ["wide", "deep"]}
+
+
+def test_claims_are_counted_over_seeds():
+    study = small(seeds=20, variant=[], claim=[ORDER])
+    point = study.points()[0].name
+
+    def claim(values):
+        cells = cells_of({point: {"wide": [0.0] * len(values), "deep": values}})
+        return study_summary.document("x", study, cells)["points"][0]["claims"][0]
+
+    good = [0.02 + 0.001 * (seed % 3) for seed in range(20)]
+    assert (claim(good)["holds"], claim(good)["needed"], claim(good)["met"]) == (20, 17, True)
+    three = [-0.001] * 3 + good[3:]
+    assert (claim(three)["holds"], claim(three)["met"]) == (17, True)
+    four = [-0.001] * 4 + good[4:]
+    assert (claim(four)["holds"], claim(four)["met"]) == (16, False)
+    assert claim(four)["ci"][0] > 0
+    loud = [-0.9, *good[1:]]
+    assert (claim(loud)["holds"], claim(loud)["met"]) == (19, False)
+    assert claim([None, *good[1:]])["holds"] == 19
+    assert claim(good[:1])["met"] is None
+    assert claim(good)["observed"]["holds"] == 20
+
+
+def test_bounds_are_counted_too():
+    bound = {"name": "b", "measure": "expected_lift", "arm": "deep", "below": 0.05}
+    study = small(variant=[], claim=[bound])
+    cells = cells_of({study.points()[0].name: {"wide": [0.0, 0.0], "deep": [0.01, 0.06]}})
+    claim = study_summary.document("x", study, cells)["points"][0]["claims"][0]
+    assert (claim["holds"], claim["met"], claim["needed"], claim["mean"]) == (
+        1,
+        False,
+        2,
+        pytest.approx(0.035),
+    )
+    above = study_plan.Claim(name="a", measure="gauc", arm="deep", above=1.0)
+    assert [study_summary.holds(above, value) for value in (0.5, 1.5, None)] == [False, True, False]
+
+
+@pytest.fixture
+def swept():
+    study = small(variant=[], sweep=[{"knob": "world.drift", "values": [0.4, 0.0, 0.2]}], claim=[])
+    lifts = {
+        "0.0": {"wide": [0.0, 0.0], "deep": [-0.03, -0.01]},
+        "0.2": {"wide": [0.0, 0.0], "deep": [0.01, 0.03]},
+        "0.4": {"wide": [0.0, 0.0], "deep": [0.05, 0.05]},
+    }
+    return study_summary.document("drift", study, cells_of(lifts))
+
+
+def test_winners_and_the_frontier(swept):
+    by_value = {one["value"]: one for one in swept["points"]}
+    assert by_value[0.0]["winner"]["first"] == "wide"
+    assert by_value[0.2]["winner"]["first"] == "deep"
+    assert by_value[0.2]["winner"]["lead"]["mean"] == pytest.approx(0.02)
+    assert by_value[0.2]["winner"]["ahead"] == 2
+    (frontier,) = swept["frontiers"]
+    assert (frontier["from"], frontier["to"], frontier["between"]) == ("wide", "deep", [0.0, 0.2])
+    assert frontier["at"] == pytest.approx(0.1)
+
+
+def test_variants_are_held_against_the_first_by_seed():
+    study = small(measures=["expected_lift"], claim=[])
+    lifts = {
+        "default": {"wide": [0.0, 0.0], "deep": [0.01, 0.05]},
+        "frozen": {"wide": [0.0, 0.0], "deep": [0.02, 0.06]},
+    }
+    document = study_summary.document("small", study, cells_of(lifts))
+    change = document["points"][1]["against_first"]["deep"]["expected_lift"]
+    assert change["mean"] == pytest.approx(0.01)
+    assert change["sd"] == pytest.approx(0, abs=1e-12)
+    assert "against_first" not in document["points"][0]
+
+
+def test_a_study_under_way_says_so(swept):
+    study = small(claim=[])
+    document = study_summary.document("small", study, {})
+    assert [one["arms"] for one in document["points"]] == [{}, {}]
+    assert study_table.notes(document) == ["0 of 4 cells are done."]
+    study_table.render(document)
+    study_figure.figure(document)
+    assert study_table.notes(swept | {"programs": ["a", "b"]}) == [
+        "3 of 6 cells are done." if swept["cells_done"] == 3 else
+        "Cells of 2 versions of the program are mixed; --again starts anew."
+    ]  # fmt: skip
+
+
+def test_figures_are_of_the_documents_alone(swept):
+    lines = study_figure.figure(swept)
+    assert [trace.name for trace in lines.data] == ["Wide", "Deep"]
+    assert list(lines.data[1].x) == [0.0, 0.2, 0.4]
+    assert list(lines.data[1].y) == pytest.approx([-0.02, 0.02, 0.05])
+    assert lines.data[1].error_y.array[0] == pytest.approx(lines.data[1].error_y.arrayminus[0])
+    sweep = [{"knob": "world.drift", "values": [0.0, 0.2]}, {"knob": "world.apps", "values": [500, 900]}]
+    study = small(variant=[], sweep=sweep, claim=[])
+    lifts = {point.name: {"wide": [0.0], "deep": [0.01 * at]} for at, point in enumerate(study.points())}
+    maps = study_figure.figure(study_summary.document("two", study, cells_of(lifts)))
+    assert [trace.type for trace in maps.data] == ["heatmap", "heatmap"]
+    assert [list(row) for row in maps.data[0].z] == [[0.0, 0.02], [0.01, 0.03]]
+    assert maps.data[1].text[1][1] == "Deep<br>+3.0%"
+
+
+def test_the_dashboard_finds_the_points(swept):
+    from dashboard import studies
+
+    study = studies.read("drift", swept)
+    (line,) = study.lines
+    assert len(study.frontiers) == 1
+    assert line.arm == "deep"
+    assert dict(zip(line.x, line.y, strict=True)) == pytest.approx({0.0: -0.02, 0.2: 0.02, 0.4: 0.05})
+
+
+@pytest.mark.parametrize(
+    ("value", "form", "difference", "text"),
+    [
+        (0.7123, "auc", False, "0.7123"), (-0.0021, "auc", True, "−0.0021"), (0.039, "lift", False, "+3.90%"),
+        (0.31, "share", False, "31.00%"), (0.01, "share", True, "+1.00%"), (12345., "count", False, "12,345"),
+        (1.234, "number", False, "1.23"), (None, "auc", False, "–"),
+    ],
+)  # fmt: skip
+def test_figures_as_people_read_them(value, form, difference, text):
+    assert study_table.figure(value, form, difference=difference) == text
+
+
+def test_the_command(done):
+    root, document, _ = done
+    listed = CliRunner().invoke(app, ["study"], env={"COLUMNS": "200"})
+    assert listed.exit_code == 0
+    assert all(name in listed.stdout for name in study_plan.shipped())
+    file = root / "small.toml"
+    file.write_text(_toml(SMALL))
+    result = CliRunner().invoke(app, ["study", str(file), "--root", str(root), "--json", "--quiet"])
+    assert result.exit_code == 0, result.output
+    assert json.loads(result.stdout) == document
+    assert (root / "studies" / "small.html").read_bytes().startswith(b"<!doctype html>")
+    shown = CliRunner().invoke(app, ["study", str(file), "--root", str(root), "-q"], env={"COLUMNS": "120"})
+    assert "of 2" in shown.stdout
+    assert CliRunner().invoke(app, ["study", "nothing"]).exit_code == 2
+
+
+def _toml(data: dict) -> str:
+    from experiment import toml
+
+    try:
+        return toml.dumps(data)
+    except (TypeError, ValueError):
+        raise AssertionError("the study cannot be written") from None
+
+
+@pytest.mark.parametrize("variants", [1, 2, 3, 4])
+def test_workers_have_as_much_of_each_variant(variants):
+    tasks = [SimpleNamespace(variant=str(v), seed=seed) for seed in range(12) for v in range(variants)]
+    slots = study_command.slots(tasks, 2)
+    for variant in range(variants):
+        own = [slot for slot, task in zip(slots, tasks, strict=True) if task.variant == str(variant)]
+        assert abs(own.count(0) - own.count(1)) <= 1
+    assert slots.count(0) == slots.count(1)
+    assert slots[:2] == [0, 1]
+
+
+def test_again_deletes_what_there_is(done, tmp_path):
+    from experiment.study import forget
+
+    root, _, _ = done
+    copy = Path(shutil.copytree(root, tmp_path / "copy"))
+    forget("small", copy)
+    assert not (copy / "studies" / "small").exists()
+    assert not (copy / "studies" / "small.json").exists()
