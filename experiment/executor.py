@@ -132,14 +132,23 @@ class Processes:
 
 def open_executor(workers: int, tasks_at_once: int) -> Executor:
     """The executor for `workers` processes (0: one per core), of which at most `tasks_at_once` are of use."""
+    one_blas_thread()
     count = min(workers or len(os.sched_getaffinity(0)), tasks_at_once)
     return InProcess() if count <= 1 else Processes(count)
+
+
+def one_blas_thread() -> None:
+    """Holds numpy's matrix products to one thread in this process: with more, sums round differently."""
+    from threadpoolctl import threadpool_limits
+
+    threadpool_limits(1, user_api="blas")
 
 
 def prepare_worker() -> None:
     """One intra-op thread for torch, and matrix products on the fast path; the same in every process."""
     import torch
 
+    one_blas_thread()
     torch.set_num_threads(1)
     torch.set_float32_matmul_precision("medium")
 
