@@ -63,7 +63,7 @@ def work(task: CellTask) -> dict[str, Any]:
     else:
         running.run(task.config, task.run)
     nightly.forget()
-    find_truth(task.run, workers=1)
+    find_truth(task.run, workers=task.config.run.workers)
     folder = RunFolder.open(task.run)
     document = {
         "format": FORMAT,

@@ -68,7 +68,7 @@ def measure(folder: RunFolder, extras: tuple[str, ...] = ()) -> Figures:
     from experiment import study_exploration
     from experiment.truth import find_truth
 
-    report, truth = folder.report(), find_truth(folder.path, workers=1)
+    report, truth = folder.report(), find_truth(folder.path)
     shown = study_exploration.explored(folder)
     cold = {}
     if "warm_start" in extras:

@@ -287,7 +287,7 @@ def cells(study: Study, points: Sequence[Point] | None = None) -> list[Cell]:
     found = []
     for seed in study.seed_list():
         for point in study.points() if points is None else points:
-            settings = {**study.set, **point.overrides, "run.workers": 1}
+            settings = {"run.workers": 1, **study.set, **point.overrides}
             try:
                 config = load(study.preset, settings, seed=seed, arms=study.arms or None)
             except BadInput as error:

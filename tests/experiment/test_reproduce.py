@@ -136,3 +136,20 @@ def test_a_page_without_markers_is_refused_before_anything_runs(tmp_path):
     result = CliRunner().invoke(app, ["reproduce", "--root", str(tmp_path), "--write", str(page)])
     assert result.exit_code == 2
     assert not (tmp_path / "studies").exists()
+
+
+@pytest.mark.parametrize("page", ["paper.md", "why.md"])
+def test_what_the_pages_name_is_there(page):
+    import re
+    from pathlib import Path
+
+    root = Path(__file__).parents[2]
+    text = (root / "docs" / page).read_text("utf-8")
+    for name, test in re.findall(r"`(tests/[\w/]+\.py)(?:::(\w+))?`", text):
+        source = (root / name).read_text("utf-8")
+        assert f"def {test}(" in source, f"{name}::{test}"
+    for name in re.findall(r"`((?:simulator|models|experiment|docs|benchmarks)/[\w/]+\.(?:py|md))`", text):
+        assert (root / name).is_file(), name
+    known = study_plan.shipped()
+    for name in re.findall(r"`storelift study ([\w-]+)", text):
+        assert name in known, name
