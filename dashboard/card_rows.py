@@ -16,9 +16,6 @@ from experiment.words import DASH, arm_name, big, number, p_value
 
 Comparison = Mapping[str, Any]
 
-NEUTRAL = ("new_release_share",)
-"""Metrics without a good direction: a difference is news, neither good nor bad."""
-
 
 def blocks(run: Run, results: Document, *, cuped: bool = False) -> list[Block]:
     """The scorecard of a run: the primary metric, then secondary ones, then guardrails.
@@ -115,7 +112,7 @@ def _further(run: Run, metric: Metric, one: Effect, alpha: float) -> Row:
         failed = one.ci is not None and one.ci[1] < -metric.margin
         mark = "passed" if passed else "worse" if failed else "open"
     elif one.p_adjusted is not None and one.p_adjusted < alpha:
-        mark = "shift" if metric.key in NEUTRAL else "better" if (one.lift or 0) > 0 else "worse"
+        mark = "better" if (one.lift or 0) > 0 else "worse"
     else:
         mark = "unclear"
     lines = [f"users {one.users:,} and {one.control_users:,}", "delta method over users, z"]

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from experiment.outcomes import MARGINS
+
 
 @dataclass(frozen=True, slots=True)
 class Metric:
@@ -47,12 +49,12 @@ METRICS = (
         unit="",
     ),
     Metric(
-        "new_release_share",
-        "New releases shown",
+        "users_with_acquisition",
+        "Users who acquire anything",
         "secondary",
-        "new_impressions",
-        "impressions",
-        "Share of the shown apps that were released in the last days: how much a ranker dares.",
+        "acquirers",
+        "users",
+        "Share of the users with at least one acquisition: a gain must not come from a few.",
     ),
     Metric(
         "impressions_per_user",
@@ -61,16 +63,16 @@ METRICS = (
         "impressions",
         "users",
         "How much users came back; a ranker must not drive them away.",
-        margin=0.02,
+        margin=MARGINS["impressions_per_user"],
         unit="",
     ),
     Metric(
-        "acquiring_users",
-        "Users who acquire anything",
+        "new_release_share",
+        "New releases shown",
         "guardrail",
-        "acquirers",
-        "users",
-        "Share of the users with at least one acquisition: a gain must not come from a few.",
-        margin=0.02,
+        "new_impressions",
+        "impressions",
+        "Share of the shown apps that were released in the last days: a ranker must not bury them.",
+        margin=MARGINS["new_release_share"],
     ),
 )

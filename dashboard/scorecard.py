@@ -21,7 +21,6 @@ MARKS = {
     "passed": ("✓", "within margin"),
     "open": ("○", "not yet excluded"),
     "undefined": (DASH, "undefined"),
-    "shift": ("◆", "different"),
 }
 
 

@@ -13,6 +13,9 @@ from simulator.schema import Array
 
 DECILES = 10
 
+MARGINS = {"impressions_per_user": 0.05, "new_release_share": 0.25}
+"""Guardrails and the relative loss of each that is tolerated."""
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Outcomes:

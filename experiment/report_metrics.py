@@ -14,14 +14,11 @@ from typing import Any
 import numpy as np
 
 from experiment.config import Config
-from experiment.outcomes import Outcomes
+from experiment.outcomes import MARGINS, Outcomes
 from experiment.stats import comparison
 from experiment.stats.guardrail import guardrail
 from experiment.stats.moments import Moments, Y
 from models import settings as kinds
-
-SHOWN_MARGIN, NEW_MARGIN = 0.05, 0.25
-"""Tolerated relative loss of impressions per user, and of the share of impressions that new releases get."""
 
 
 def secondary(config: Config, outcomes: Mapping[str, Outcomes]) -> list[dict[str, Any]]:
@@ -57,12 +54,13 @@ def secondary(config: Config, outcomes: Mapping[str, Outcomes]) -> list[dict[str
 def guardrails(config: Config, outcomes: Mapping[str, Outcomes]) -> list[dict[str, Any]]:
     """Impressions per user and the share of new releases: is an arm worse than the control by the margin?"""
     control, alpha = config.experiment.control, config.experiment.alpha
-    metrics = (
-        ("impressions_per_user", SHOWN_MARGIN, {a: _totals(o).per_user(Y) for a, o in outcomes.items()}),
-        ("new_release_share", NEW_MARGIN, {a: _new(o) for a, o in outcomes.items()}),
-    )
+    metrics = {
+        "impressions_per_user": {a: _totals(o).per_user(Y) for a, o in outcomes.items()},
+        "new_release_share": {a: _new(o) for a, o in outcomes.items()},
+    }
     rows = []
-    for metric, margin, cells in metrics:
+    for metric, cells in metrics.items():
+        margin = MARGINS[metric]
         for arm in outcomes:
             if arm == control:
                 continue

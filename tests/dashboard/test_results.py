@@ -49,7 +49,7 @@ def test_effects_are_those_of_the_report(shared):
         assert one.lift == pytest.approx(c["lift"])
         assert one.ci == pytest.approx(tuple(c["ci"]))
         assert one.p_value == pytest.approx(c["p_value"])
-    family = [one for key in ("acquisitions_per_user", "new_release_share") for one in effects[key]]
+    family = [one for key in ("acquisitions_per_user", "users_with_acquisition") for one in effects[key]]
     assert all(one.p_adjusted >= one.p_value for one in family)
 
 
