@@ -71,6 +71,7 @@ def document(name: str, study: Study, cells: Cells, points: Sequence[Point] | No
         "figure": study.figure,
         "points": found,
         "frontiers": frontiers(study, found),
+        "crossings": crossings(study, found),
     }
 
 
@@ -175,29 +176,44 @@ def holds(claim: Claim, value: float | None) -> bool:
 
 
 def frontiers(study: Study, points: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """Where along one numeric knob the lead passes from one arm to another.
-
-    `at` interpolates the two arms' mean expected lifts linearly.
-    """
-    numeric = all(
-        isinstance(one["value"], int | float) and not isinstance(one["value"], bool) for one in points
-    )
-    if len(study.sweep) != 1 or not numeric:
-        return []
+    """Where along one numeric knob the lead of all arms passes from one to another, see `_passing`."""
+    ordered = _along(study, points)
     found = []
-    ordered = sorted((one for one in points if one["winner"]), key=lambda one: one["value"])
-    for low, high in itertools.pairwise(ordered):
+    for low, high in itertools.pairwise(one for one in ordered if one["winner"]):
         a, b = low["winner"]["first"], high["winner"]["first"]
-        if a == b:
-            continue
-        gaps = [
-            one["arms"][a]["expected_lift"]["mean"] - one["arms"][b]["expected_lift"]["mean"]
-            for one in (low, high)
-        ]
-        share = gaps[0] / (gaps[0] - gaps[1])
-        at = low["value"] + share * (high["value"] - low["value"])
-        found.append({"from": a, "to": b, "between": [low["value"], high["value"]], "at": at})
+        if a != b:
+            found.append(_passing(a, b, low, high))
     return found
+
+
+def crossings(study: Study, points: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Where along one numeric knob one arm of two overtakes the other, whoever leads, see `_passing`."""
+    found = []
+    for low, high in itertools.pairwise(_along(study, points)):
+        known = [arm for arm in low["arms"] if _lift(low, arm) is not None and _lift(high, arm) is not None]
+        for a, b in itertools.permutations(known, 2):
+            if _lift(low, a) > _lift(low, b) and _lift(high, a) < _lift(high, b):
+                found.append(_passing(a, b, low, high))
+    return found
+
+
+def _along(study: Study, points: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+    """The points by the value of the one knob; none where there is not one, or its values are no numbers."""
+    values = [one["value"] for one in points]
+    numeric = all(isinstance(value, int | float) and not isinstance(value, bool) for value in values)
+    return sorted(points, key=lambda one: one["value"]) if len(study.sweep) == 1 and numeric else []
+
+
+def _passing(a: str, b: str, low: Mapping[str, Any], high: Mapping[str, Any]) -> dict[str, Any]:
+    """From a below to b above: between which values, and where their mean expected lifts meet linearly."""
+    gaps = [_lift(one, a) - _lift(one, b) for one in (low, high)]
+    share = gaps[0] / (gaps[0] - gaps[1]) if gaps[0] != gaps[1] else 0.5
+    at = low["value"] + share * (high["value"] - low["value"])
+    return {"from": a, "to": b, "between": [low["value"], high["value"]], "at": at}
+
+
+def _lift(point: Mapping[str, Any], arm: str) -> Any:
+    return (point["arms"].get(arm, {}).get("expected_lift") or {}).get("mean")
 
 
 def _against(

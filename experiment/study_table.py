@@ -56,12 +56,22 @@ def render(document: Mapping[str, Any]) -> RenderableType:
         parts += [Text(), _changes(document)]
     if any(one["claims"] for one in document["points"]):
         parts += [Text(), claims_table(document)]
+    parts += [Text(line) for line in passings(document)]
+    parts += [Text(line, "yellow") for line in notes(document)]
+    return Group(*parts)
+
+
+def passings(document: Mapping[str, Any]) -> list[str]:
+    """Where the lead of all passes on, and where one arm overtakes another."""
+    lines = []
     for one in document["frontiers"]:
         low, high = one["between"]
         words = f"{arm_name(one['from'])} leads up to about {one['at']:.3g}, {arm_name(one['to'])} beyond"
-        parts.append(Text(f"{words} (between {low:g} and {high:g})."))
-    parts += [Text(line, "yellow") for line in notes(document)]
-    return Group(*parts)
+        lines.append(f"{words} (between {low:g} and {high:g}).")
+    below = [one for one in document["crossings"] if one not in document["frontiers"]]
+    return lines + [
+        f"{arm_name(one['to'])} overtakes {arm_name(one['from'])} at about {one['at']:.3g}." for one in below
+    ]
 
 
 def notes(document: Mapping[str, Any]) -> list[str]:

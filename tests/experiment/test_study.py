@@ -412,6 +412,20 @@ def test_winners_and_the_frontier(swept):
     (frontier,) = swept["frontiers"]
     assert (frontier["from"], frontier["to"], frontier["between"]) == ("wide", "deep", [0.0, 0.2])
     assert frontier["at"] == pytest.approx(0.1)
+    assert swept["crossings"] == swept["frontiers"]
+    assert study_table.passings(swept) == ["Wide leads up to about 0.1, Deep beyond (between 0 and 0.2)."]
+
+
+def test_two_arms_cross_below_a_third():
+    study = small(variant=[], sweep=[{"knob": "world.apps", "values": [500, 1000]}], claim=[])
+    lifts = {
+        "500": {"wide": [0.0], "deep": [-0.01], "wide_deep": [0.05]},
+        "1000": {"wide": [0.0], "deep": [0.01], "wide_deep": [0.05]},
+    }
+    document = study_summary.document("x", study, cells_of(lifts))
+    assert document["frontiers"] == []
+    assert [one["to"] for one in document["crossings"]] == ["deep"]
+    assert study_table.passings(document) == ["Deep overtakes Wide at about 750."]
 
 
 def test_variants_are_held_against_the_first_by_seed():
