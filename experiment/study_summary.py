@@ -53,6 +53,11 @@ def document(name: str, study: Study, cells: Cells, points: Sequence[Point] | No
     if study.variant:
         for one in found[1:]:
             one["against_first"] = _against(study, found[0], one, cells)
+            for claim, first in zip(one["claims"], found[0]["claims"], strict=True):
+                theirs = dict(zip(found[0]["seeds_done"], first["values"], strict=True))
+                ours = zip(one["seeds_done"], claim["values"], strict=True)
+                both = [(value, theirs[seed]) for seed, value in ours if seed in theirs]
+                claim["against_first"] = estimate(_less([a for a, _ in both], [b for _, b in both]))
     labels = [sweep.label or sweep.knob for sweep in study.sweep]
     return {
         "study": name,

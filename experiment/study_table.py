@@ -142,6 +142,9 @@ def claims_table(document: Mapping[str, Any]) -> Table:
     table.add_column("holds in", justify="right", no_wrap=True)
     table.add_column("observed: holds in", justify="right", no_wrap=True)
     points = document["points"]
+    changes = any("against_first" in claim for one in points for claim in one["claims"])
+    if changes:
+        table.add_column(f"change against {points[0]['label']}", justify="right", overflow="fold")
     for place, claim in enumerate(points[0]["claims"]):
         for one in points:
             found = one["claims"][place]
@@ -150,6 +153,9 @@ def claims_table(document: Mapping[str, Any]) -> Table:
             row += [one["label"]] if len(points) > 1 else []
             row += [claim_span(found, width=False), f"{found['holds']} of {len(found['values'])}"]
             row.append(DASH if seen is None else f"{seen['holds']} of {len(seen['values'])}")
+            if changes:
+                change, form = found.get("against_first"), MEASURES[found["measure"]].form
+                row.append(DASH if change is None else brief(change, form, difference=True))
             table.add_row(*row, style={True: "green", False: "red", None: ""}[found["met"]])
     return table
 

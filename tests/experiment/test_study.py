@@ -429,7 +429,7 @@ def test_two_arms_cross_below_a_third():
 
 
 def test_variants_are_held_against_the_first_by_seed():
-    study = small(measures=["expected_lift"], claim=[])
+    study = small(measures=["expected_lift"], claim=[ORDER])
     lifts = {
         "default": {"wide": [0.0, 0.0], "deep": [0.01, 0.05]},
         "frozen": {"wide": [0.0, 0.0], "deep": [0.02, 0.06]},
@@ -439,6 +439,11 @@ def test_variants_are_held_against_the_first_by_seed():
     assert change["mean"] == pytest.approx(0.01)
     assert change["sd"] == pytest.approx(0, abs=1e-12)
     assert "against_first" not in document["points"][0]
+    assert document["points"][1]["claims"][0]["against_first"]["mean"] == pytest.approx(0.01)
+    cells = cells_of(lifts)
+    del cells["default", 0]
+    partial = study_summary.document("small", study, cells)
+    assert partial["points"][1]["claims"][0]["against_first"]["values"] == [pytest.approx(0.01)]
 
 
 def test_a_study_under_way_says_so(swept):
