@@ -71,12 +71,15 @@ def sidebar() -> None:
         if not names:
             st.caption(f"No run in {shell.root()}")
             return
-        if st.session_state.get("run") not in names:
-            given = st.query_params.get("run")
-            st.session_state["run"] = given if given in names else names[0]
-        st.selectbox("Run", names, key="run", help="Newest first. Type to search.")
-        if st.query_params.get("run") != st.session_state["run"]:  # also of the newest, which soon is not
-            st.query_params["run"] = st.session_state["run"]
+        st.selectbox(
+            "Run",
+            names,
+            index=None,
+            placeholder=f"newest: {names[0]}",
+            key="run",
+            bind="query-params",
+            help="Newest first. Type to search.",
+        )
         st.selectbox(
             "Intervals",
             list(shell.LEVELS),

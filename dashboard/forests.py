@@ -43,6 +43,8 @@ def forest(leaves: Sequence[Leaf], inks: Mapping[str, Ink], *, x: str = "Lift") 
                 x=values,
                 y=[leaf.label for leaf in own],
                 name=arm_name(arm),
+                orientation="h",
+                offsetgroup=arm,
                 mode="markers",
                 marker={
                     "color": fills,
@@ -70,6 +72,8 @@ def forest(leaves: Sequence[Leaf], inks: Mapping[str, Ink], *, x: str = "Lift") 
                     x=[leaf.truth for leaf in true],
                     y=[leaf.label for leaf in true],
                     name=f"{arm_name(arm)}, true",
+                    orientation="h",
+                    offsetgroup=arm,
                     mode="markers",
                     marker={"symbol": "line-ns-open", "size": 16, "color": ink.colour, "line": {"width": 2}},
                     hovertemplate="true %{x:+.1%}<extra>%{y}</extra>",
@@ -80,5 +84,7 @@ def forest(leaves: Sequence[Leaf], inks: Mapping[str, Ink], *, x: str = "Lift") 
     figure.update_xaxes(tickformat="+.0%", showgrid=True)
     labels = list(dict.fromkeys(leaf.label for leaf in leaves))
     figure.update_yaxes(categoryorder="array", categoryarray=labels[::-1], nticks=None, type="category")
-    figure.update_layout(hovermode="closest", scattermode="group", scattergap=0.6)
+    figure.update_layout(
+        hovermode="closest", scattermode="group" if len(labels) < len(leaves) else "overlay", scattergap=0.4
+    )
     return figure

@@ -75,7 +75,8 @@ def verdict(run: Run, results: Document | None) -> Verdict:
     compared = outcome.against_control(results)
     if not compared:
         return Verdict(OPEN, "One arm only: there is nothing to compare.")
-    evidence = tuple(_evidence(c, results) for c in compared)
+    ordered = sorted(compared, key=lambda c: -(c["lift"] if c["lift"] is not None else -9.0))
+    evidence = tuple(_evidence(c, results) for c in ordered)
     known = [c for c in compared if c["status"] == "ok"]
     headline, tone = _headline(known, results)
     if outcome.provisional(results):
