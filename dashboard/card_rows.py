@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
-from dashboard import measures
+from dashboard import measures, words
 from dashboard import results as outcome
 from dashboard.measures import Effect
 from dashboard.metric_list import METRICS, PRIMARY, Metric
@@ -19,6 +20,8 @@ Comparison = Mapping[str, Any]
 
 def blocks(run: Run, results: Document, *, cuped: bool = False) -> list[Block]:
     """The scorecard of a run: the primary metric, then secondary ones, then guardrails.
+
+    Where the run's health forbids it, no row has a decision.
 
     Args:
         run: in any state. results: its document, see `results.document`.
@@ -37,6 +40,8 @@ def blocks(run: Run, results: Document, *, cuped: bool = False) -> list[Block]:
         ]
         if rows:
             found.append(Block(metric.name, metric.role, _meaning(metric), rows))
+    if words.blocked(run, results):
+        return [replace(one, rows=[replace(row, mark="blocked") for row in one.rows]) for one in found]
     return found
 
 

@@ -21,6 +21,7 @@ MARKS = {
     "passed": ("✓", "within margin"),
     "open": ("○", "not yet excluded"),
     "undefined": (DASH, "undefined"),
+    "blocked": ("⚠", "do not read"),
 }
 
 

@@ -75,6 +75,13 @@ def verdict(run: Run, results: Document | None) -> Verdict:
     compared = outcome.against_control(results)
     if not compared:
         return Verdict(OPEN, "One arm only: there is nothing to compare.")
+    if not_as_written(run):
+        return Verdict(
+            ALARM,
+            "Do not trust these numbers: files of the run are not as they were written.",
+            tuple(_evidence(c, results) for c in compared),
+            "Restore the folder, or run it again: equal settings and seed give equal results.",
+        )
     ordered = sorted(compared, key=lambda c: -(c["lift"] if c["lift"] is not None else -9.0))
     evidence = tuple(_evidence(c, results) for c in ordered)
     known = [c for c in compared if c["status"] == "ok"]
@@ -199,12 +206,9 @@ def health(run: Run, results: Document) -> list[Check]:
             harmless=True,
         ),
     ]
-    torn = diaries.untrusted(run)
-    if run.warnings or torn:
-        left_out = f"Not as written, and left out: {', '.join(torn)}." if torn else ""
-        checks.append(
-            Check(False, "Some files cannot be trusted", " ".join([*run.warnings, left_out]).strip())
-        )
+    wrong = not_as_written(run)
+    if wrong:
+        checks.append(Check(False, "Some files cannot be trusted", " ".join(wrong)))
     return checks
 
 
@@ -215,6 +219,19 @@ def _refused(gate: Sequence[Mapping[str, Any]]) -> str:
         f"{arm_name(e['arm'])} after day {e['day']}: {'; '.join(e.get('reasons', []))}." for e in refused[:3]
     ]
     return " ".join([*told, *(["…"] if len(refused) > 3 else [])])
+
+
+def not_as_written(run: Run) -> list[str]:
+    """What is wrong with the files of a run; empty where all that was read is as it was written."""
+    torn = diaries.untrusted(run) if run.state != "damaged" else []
+    left_out = [f"Not as written, and left out: {', '.join(torn)}."] if torn else []
+    damaged = [str(run.message)] if run.state == "damaged" else []
+    return [*damaged, *run.warnings, *left_out]
+
+
+def blocked(run: Run, results: Document) -> bool:
+    """Whether no row may be read as a decision: a broken sample ratio, or files that cannot be trusted."""
+    return bool(results["health"]["srm"]["alarm"]) or bool(not_as_written(run))
 
 
 def trust(checks: Sequence[Check]) -> str:

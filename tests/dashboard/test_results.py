@@ -154,3 +154,20 @@ def test_run_settings(shared):
     assert run.setting("experiment.none", "x") == "x"
     assert run.control == "wide"
     assert reading.chosen([], "x") is None
+
+
+def test_a_damaged_run_is_not_to_be_trusted(shared):
+    run = read(shared.torn)
+    found = words.verdict(run, run.report)
+    assert found.tone == "alarm"
+    assert found.headline.startswith("Do not trust these numbers")
+    assert "Some files cannot be trusted" in [c.words for c in words.health(run, run.report) if not c.good]
+    assert "Nothing speaks" not in words.trust(words.health(run, run.report))
+
+
+def test_days_left_out_forbid_a_verdict(maker):
+    path = maker.run(requests=False)
+    (path / "metrics" / "user_days" / "day=2.parquet").write_bytes(b"")
+    run = read(path)
+    assert words.verdict(run, run.report).tone == "alarm"
+    assert words.blocked(run, run.report)

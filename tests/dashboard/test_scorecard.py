@@ -1,5 +1,6 @@
 import re
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -98,3 +99,13 @@ def test_comparing_shows_only_what_differs(shared):
     spread = comparing.over_seeds([run.report for run in runs])
     assert [(s.arm, s.control, len(s.lifts)) for s in spread[:1]] == [("deep", "wide", 2)]
     assert not comparing.same_but_seed([runs[0], read(shared.aa)])
+
+
+@pytest.mark.parametrize("name", ["unbalanced", "torn"])
+def test_no_row_decides_where_the_health_forbids_it(shared, name):
+    run = read(getattr(shared, name))
+    blocks = card_rows.blocks(run, run.report)
+    assert {row.mark for block in blocks for row in block.rows} == {"blocked"}
+    html = scorecard.render(blocks, {}, "wide", "95%")
+    assert "do not read" in html
+    assert "better" not in html
