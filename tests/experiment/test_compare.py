@@ -55,7 +55,7 @@ def test_the_table_has_a_column_per_run(tmp_path):
         made(tmp_path / "a" / "run", true_lift=0.042),
         made(tmp_path / "b" / "run", ["world.drift=0.05"], arms="wide,deep"),
     ]
-    result = CliRunner().invoke(app, ["compare", *map(str, paths)], env={"COLUMNS": "200"})
+    result = CliRunner().invoke(app, ["compare", *map(str, paths)], env={"COLUMNS": "400"})
     assert result.exit_code == 0
     lines = result.stdout.splitlines()
     assert lines[0].split() == [str(path) for path in paths]
