@@ -26,12 +26,12 @@ def make(path: Path, users: int, days: int) -> int:
     """Writes the run and returns its impressions in the experiment."""
     import pyarrow as pa
 
-    from experiment import report
-    from experiment.journal import Journal
+    from experiment.folder.journal import Journal
+    from experiment.folder.paths import RunPaths
+    from experiment.folder.rundir import RunFolder
     from experiment.loading import load
-    from experiment.paths import RunPaths
     from experiment.quality import Quality
-    from experiment.rundir import RunFolder
+    from experiment.reporting import report
 
     config = load("paper", {"experiment.days": days, "world.horizon_days": 14 + days})
     folder, paths = RunFolder.create(path, config), RunPaths(path)

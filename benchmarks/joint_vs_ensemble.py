@@ -20,7 +20,7 @@ from typing import Any
 
 import numpy as np
 
-from experiment.bench_world import ProductionDay, default_config, production_days
+from experiment.bench.world import ProductionDay, default_config, production_days
 from experiment.machine import Clock
 from experiment.worlds import world_of
 from models import evaluation, registry

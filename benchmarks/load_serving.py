@@ -28,11 +28,11 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from experiment.bench_http import body, percentiles, run_server
-from experiment.bench_paper import prepare
-from experiment.live_model import published_days
-from experiment.paths import RunPaths
-from experiment.rundir import RunFolder
+from experiment.bench.http import body, percentiles, run_server
+from experiment.bench.paper import prepare
+from experiment.folder.paths import RunPaths
+from experiment.folder.rundir import RunFolder
+from experiment.server.live_model import published_days
 from experiment.visitors import Visitors
 from models import registry
 

@@ -24,7 +24,7 @@ from unittest import mock
 
 import numpy as np
 
-from experiment.bench_table import BATCH, DENSE, EMBEDDING, HIDDEN, VALUES, Table
+from experiment.bench.table import BATCH, DENSE, EMBEDDING, HIDDEN, VALUES, Table
 from experiment.machine import Clock
 
 RATE = 0.01

@@ -14,7 +14,7 @@ import argparse
 import json
 from typing import Any
 
-from experiment.bench_world import ProductionDay, default_config, production_days
+from experiment.bench.world import ProductionDay, default_config, production_days
 from experiment.machine import Clock
 from experiment.worlds import world_of
 from models import evaluation, registry

@@ -12,7 +12,7 @@ from dashboard.measures import Effect
 from dashboard.metric_list import METRICS, PRIMARY, Metric
 from dashboard.reading import Document, Run
 from dashboard.scorecard import Block, Row
-from experiment.report_text import STATUS_WORDS
+from experiment.reporting.text import STATUS_WORDS
 from experiment.words import DASH, arm_name, big, number, p_value
 
 Comparison = Mapping[str, Any]

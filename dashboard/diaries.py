@@ -8,7 +8,7 @@ from pathlib import Path
 
 from dashboard import intact
 from dashboard.reading import Document, Key, Run
-from experiment.paths import RunPaths
+from experiment.folder.paths import RunPaths
 
 
 def entries(run: Run) -> list[tuple[int, Document]]:

@@ -7,8 +7,8 @@ from functools import lru_cache
 from pathlib import Path
 
 from dashboard.reading import Key
-from experiment.atomic import digest
-from experiment.manifest import NAME, Manifest, RunFolderError
+from experiment.folder.atomic import digest
+from experiment.folder.manifest import NAME, Manifest, RunFolderError
 
 
 def split(key: Key, files: Iterable[Path]) -> tuple[list[Path], list[str]]:

@@ -17,9 +17,9 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 
-from experiment import journal, lock
 from experiment.config import Config
 from experiment.errors import BadInput
+from experiment.folder import journal, lock
 from experiment.loading import load
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from dashboard import diaries
 from dashboard.metric_list import METRICS, Metric
 from dashboard.reading import Key, Run
-from experiment.outcomes import Outcomes
+from experiment.reporting.outcomes import Outcomes
 from experiment.stats.moments import Moments
 from experiment.stats.multiplicity import benjamini_hochberg
 from experiment.stats.ratio import STATUSES, contrast

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from experiment.outcomes import MARGINS
+from experiment.reporting.outcomes import MARGINS
 
 
 @dataclass(frozen=True, slots=True)

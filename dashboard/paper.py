@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dashboard import markup
 from dashboard.reading import Document
-from experiment.report_text import PAPER, level
+from experiment.reporting.text import PAPER, level
 from experiment.words import DASH, arm_name, interval, number, percent
 
 

@@ -14,10 +14,10 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from experiment import journal, lock
-from experiment.manifest import NAME as MANIFEST
-from experiment.manifest import Manifest, RunFolderError
-from experiment.rundir import CONFIG, REPORT
+from experiment.folder import journal, lock
+from experiment.folder.manifest import NAME as MANIFEST
+from experiment.folder.manifest import Manifest, RunFolderError
+from experiment.folder.rundir import CONFIG, REPORT
 
 Document = Mapping[str, Any]
 Signature = tuple[tuple[int, int], ...]

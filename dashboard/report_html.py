@@ -26,9 +26,9 @@ from dashboard import results as outcome
 from dashboard.figures import Line
 from dashboard.palette import inks
 from dashboard.reading import Document, Run
-from experiment import atomic
 from experiment.errors import BadInput
-from experiment.report_text import level, power_note
+from experiment.folder import atomic
+from experiment.reporting.text import level, power_note
 from experiment.words import arm_name
 
 HERE = Path(__file__).parent

@@ -16,7 +16,7 @@ from experiment.errors import BadInput
 
 if TYPE_CHECKING:
     from experiment.config import Config
-    from experiment.report import ArmResult
+    from experiment.reporting.report import ArmResult
     from experiment.stats.results import Look
 
 NOT_FINISHED = "not finished"
@@ -82,7 +82,7 @@ class _Hidden:
 
 @lru_cache(maxsize=_CACHE)
 def _built(_: object, hidden: _Hidden, alpha: float | None, control: str | None) -> Document | None:
-    from experiment import report
+    from experiment.reporting import report
 
     run = hidden.run
     inputs = _inputs(run, alpha, control)
@@ -108,7 +108,7 @@ def looks(run: Run, alpha: float | None = None, control: str | None = None) -> S
 
 @lru_cache(maxsize=_CACHE)
 def _looks(_: object, hidden: _Hidden, alpha: float | None, control: str | None) -> Sequence[Look]:
-    from experiment import report
+    from experiment.reporting import report
 
     inputs = _inputs(hidden.run, alpha, control)
     if inputs is None:
@@ -120,7 +120,7 @@ def _looks(_: object, hidden: _Hidden, alpha: float | None, control: str | None)
 def _inputs(run: Run, alpha: float | None, control: str | None) -> tuple[Config, list[ArmResult]] | None:
     from experiment import config as configuration
     from experiment.assignment import layer_of
-    from experiment.report import ArmResult
+    from experiment.reporting.report import ArmResult
 
     config = configuration.parse((run.path / "config.toml").read_text("utf-8"))
     changed = {name: value for name, value in (("alpha", alpha), ("control", control)) if value is not None}

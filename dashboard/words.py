@@ -10,7 +10,7 @@ from typing import Any
 from dashboard import diaries
 from dashboard import results as outcome
 from dashboard.reading import Document, Run
-from experiment.report_text import STATUS_WORDS, level, power_note
+from experiment.reporting.text import STATUS_WORDS, level, power_note
 from experiment.words import arm_name, duration, interval, p_value, percent
 
 Comparison = Mapping[str, Any]

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from typing import Any
 
-from experiment import plan, report
+from experiment import plan
 from experiment.assignment import layer_of
 from experiment.daily import measure
 from experiment.diary import Diary
 from experiment.executor import Executor
-from experiment.outcomes import Outcomes, users_table
-from experiment.paths import RunPaths
+from experiment.folder.paths import RunPaths
 from experiment.quality import Quality
-from experiment.report import ArmResult, GateEntry, Report
+from experiment.reporting import report
+from experiment.reporting.outcomes import Outcomes, users_table
+from experiment.reporting.report import ArmResult, GateEntry, Report
 
 
 def conclude(diary: Diary, workers: Executor, clock: dict[str, Any], stopped: str | None) -> Report:

@@ -20,7 +20,7 @@ from experiment.command_group import FAILED, Commands, there_is
 
 if TYPE_CHECKING:
     from experiment.progress import Display
-    from experiment.report import Report
+    from experiment.reporting.report import Report
 
 app = typer.Typer(
     cls=Commands,
@@ -92,8 +92,8 @@ def run(
 ) -> None:
     """Run an online experiment and print its table, the paper's figures under ours."""
     from experiment import running
+    from experiment.folder.rundir import default_path
     from experiment.loading import load
-    from experiment.rundir import default_path
 
     overrides = list(setting or [])
     if stop_when is not None:
@@ -142,8 +142,8 @@ def list_runs(
 @app.command()
 def report(run_dir: RunDir, as_json: Json = False) -> None:
     """Print the report of a finished run."""
-    from experiment.report import Report
-    from experiment.rundir import RunFolder
+    from experiment.folder.rundir import RunFolder
+    from experiment.reporting.report import Report
 
     _print(Report(RunFolder.open(run_dir).report()), run_dir, as_json=as_json)
 
@@ -151,7 +151,7 @@ def report(run_dir: RunDir, as_json: Json = False) -> None:
 @app.command()
 def verify(run_dir: RunDir, as_json: Json = False) -> None:
     """Check every file of a run against its checksum; exit code 1 if one is not what was written."""
-    from experiment.rundir import RunFolder
+    from experiment.folder.rundir import RunFolder
 
     folder = RunFolder.open(run_dir)
     problems = folder.verify()
@@ -213,7 +213,7 @@ def _print(report: Report, path: Path, *, as_json: bool) -> None:
     if as_json:
         _dump(report.document)
         return
-    from experiment.report_table import render
+    from experiment.reporting.table import render
 
     commands = [("dashboard", "storelift dashboard", "look closer")]
     if all(c["true_lift"] is None for c in report.comparisons):

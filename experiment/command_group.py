@@ -37,22 +37,22 @@ class Later:
 
 LATER = (
     Later(
-        "experiment.analyze",
+        "experiment.analyze.command",
         {
             "analyze": "Analyse a table of users, of any experiment.",
             "power": "Say what an experiment of a given size can see.",
         },
     ),
-    Later("experiment.truth", {"truth": "Replay every user under every arm: the true lift."}),
+    Later("experiment.truth.command", {"truth": "Replay every user under every arm: the true lift."}),
     Later(
-        "experiment.calibrate",
+        "experiment.calibration.calibrate",
         {"calibrate": "Hold the statistics against the truth: errors, coverage, power."},
     ),
-    Later("experiment.compare", {"compare": "Set runs side by side."}),
-    Later("experiment.study", {"study": "Sweep settings and seeds."}),
-    Later("experiment.reproduce", {"reproduce": "Count the paper's claims over seeds."}),
-    Later("experiment.bench", {"bench": "Measure simulation, training and serving."}),
-    Later("experiment.server", {"serve": "Serve a run's model over HTTP."}),
+    Later("experiment.reporting.compare", {"compare": "Set runs side by side."}),
+    Later("experiment.study.sweep", {"study": "Sweep settings and seeds."}),
+    Later("experiment.study.reproduce", {"reproduce": "Count the paper's claims over seeds."}),
+    Later("experiment.bench.command", {"bench": "Measure simulation, training and serving."}),
+    Later("experiment.server.command", {"serve": "Serve a run's model over HTTP."}),
     Later("experiment.explain", {"explain": "Take a logged score apart, feature by feature."}),
     Later("experiment.check", {"check": "Put a ranker of your own through the contract tests."}),
     Later("experiment.window", {"dashboard": "Open the dashboard."}),

@@ -9,9 +9,9 @@ import numpy as np
 
 from experiment.assignment import PRODUCTION
 from experiment.config import Config
-from experiment.paths import RunPaths
+from experiment.folder.paths import RunPaths
+from experiment.folder.tensors import read_arrays
 from experiment.quality import Quality, assess
-from experiment.tensors import read_arrays
 from simulator.log import read_log, read_truth
 from simulator.schema import Log, Truth
 

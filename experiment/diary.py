@@ -19,11 +19,11 @@ import pyarrow.parquet as pq
 from experiment import plan
 from experiment.config import Config
 from experiment.daily import Measured, MeasureTask
+from experiment.folder.paths import RunPaths, part
+from experiment.folder.rundir import RunFolder
 from experiment.indexing import RetrievalTask
 from experiment.nightly import Learned, LearnTask
-from experiment.paths import RunPaths, part
 from experiment.quality import Quality
-from experiment.rundir import RunFolder
 from experiment.serving import Served, ServeTask, UserDays
 from models.gate import Verdict
 from simulator.schema import Array

@@ -145,12 +145,14 @@ def one_blas_thread() -> None:
 
 
 def prepare_worker() -> None:
-    """One intra-op thread for torch, and matrix products on the fast path; the same in every process."""
+    """One intra-op thread for torch, and exact matrix products; the same in every process."""
     import torch
+
+    from models import matmul
 
     one_blas_thread()
     torch.set_num_threads(1)
-    torch.set_float32_matmul_precision("medium")
+    matmul.prepare()
 
 
 def _start_worker() -> None:

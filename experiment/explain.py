@@ -26,8 +26,8 @@ def register(app: typer.Typer) -> None:
     ) -> None:
         """Take a logged score apart, feature by feature, and rank the same apps by every arm's model."""
         from experiment import explanation
-        from experiment.bench import dump
-        from experiment.rundir import RunFolder
+        from experiment.bench.command import dump
+        from experiment.folder.rundir import RunFolder
 
         folder = RunFolder.open(run_dir)
         document = explanation.explain(folder, request)
@@ -66,7 +66,7 @@ def chosen(document: dict[str, Any], arm: str | None, app: int | None) -> dict[s
 
 def show(document: dict[str, Any], arm: str, *, whole: bool) -> None:
     """Prints the request, what was shown with each arm's rank, and the shares under the model of `arm`."""
-    from experiment.bench import table
+    from experiment.bench.command import table
 
     request = document["request"]
     typer.echo(

@@ -11,12 +11,13 @@ from typing import Any
 
 import numpy as np
 
-from experiment import atomic, plan
+from experiment import plan
 from experiment.assignment import PRODUCTION, layer_of
 from experiment.config import Config
 from experiment.errors import BadInput
-from experiment.paths import RunPaths
-from experiment.rundir import RunFolder
+from experiment.folder import atomic
+from experiment.folder.paths import RunPaths
+from experiment.folder.rundir import RunFolder
 from experiment.serving import policy_of
 from experiment.worlds import world_of
 from simulator.log import read_log, read_truth

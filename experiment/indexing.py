@@ -11,8 +11,8 @@ from experiment import plan
 from experiment.assignment import PRODUCTION
 from experiment.config import Config
 from experiment.daily import day_log
-from experiment.paths import RunPaths
-from experiment.tensors import read_arrays, write_arrays
+from experiment.folder.paths import RunPaths
+from experiment.folder.tensors import read_arrays, write_arrays
 from experiment.worlds import world_of
 from simulator import retrieval
 from simulator.world import World

@@ -14,10 +14,10 @@ from rich.console import RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from experiment.journal import read_status
-from experiment.manifest import NAME, RunFolderError
-from experiment.report_text import against_control
-from experiment.rundir import RunFolder
+from experiment.folder.journal import read_status
+from experiment.folder.manifest import NAME, RunFolderError
+from experiment.folder.rundir import RunFolder
+from experiment.reporting.text import against_control
 from experiment.words import DASH, arm_name, percent
 
 STYLES = {"done": "green", "running": "cyan", "interrupted": "yellow", "failed": "red", "damaged": "bold red"}

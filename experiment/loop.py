@@ -13,11 +13,11 @@ from experiment import analysis, plan
 from experiment.daily import measure
 from experiment.diary import Diary
 from experiment.executor import Executor, open_executor
+from experiment.folder.rundir import RunFolder
 from experiment.indexing import refit_retrieval
 from experiment.nightly import learn
 from experiment.progress import Progress
-from experiment.report import Report
-from experiment.rundir import RunFolder
+from experiment.reporting.report import Report
 from experiment.serving import serve_shard
 
 

@@ -13,13 +13,14 @@ from pathlib import Path
 
 import numpy as np
 
-from experiment import atomic, faults, plan
+from experiment import faults, plan
 from experiment.assignment import PRODUCTION
 from experiment.config import Config
 from experiment.daily import day_log
-from experiment.paths import RunPaths
+from experiment.folder import atomic
+from experiment.folder.paths import RunPaths
+from experiment.folder.tensors import write_arrays
 from experiment.serving import published
-from experiment.tensors import write_arrays
 from experiment.worlds import world_of
 from models import registry
 from models.gate import Limits, Verdict, judge, latency

@@ -12,11 +12,11 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Protocol, Self
 
 from experiment import plan
-from experiment.journal import Journal
+from experiment.folder.journal import Journal
 
 if TYPE_CHECKING:
+    from experiment.folder.rundir import RunFolder
     from experiment.nightly import Learned
-    from experiment.rundir import RunFolder
     from experiment.serving import Served
 
 STATUS_SECONDS = 0.5

@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from experiment.config import Config
-from experiment.journal import Journal
-from experiment.report import Report
-from experiment.rundir import RunFolder, default_path
+from experiment.folder.journal import Journal
+from experiment.folder.rundir import RunFolder, default_path
+from experiment.reporting.report import Report
 
 if TYPE_CHECKING:
     from experiment.progress import Display

@@ -16,9 +16,9 @@ import numpy as np
 from experiment import plan
 from experiment.assignment import PRODUCTION
 from experiment.config import Config
+from experiment.folder.paths import RunPaths, part
+from experiment.folder.tensors import read_arrays, write_arrays
 from experiment.indexing import index_of
-from experiment.paths import RunPaths, part
-from experiment.tensors import read_arrays, write_arrays
 from experiment.worlds import world_of
 from models import registry
 from simulator import traffic

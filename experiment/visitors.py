@@ -7,11 +7,11 @@ import dataclasses
 import numpy as np
 
 from experiment import plan
+from experiment.folder.manifest import RunFolderError
+from experiment.folder.paths import RunPaths
+from experiment.folder.rundir import RunFolder
+from experiment.folder.tensors import read_arrays
 from experiment.indexing import index_of
-from experiment.manifest import RunFolderError
-from experiment.paths import RunPaths
-from experiment.rundir import RunFolder
-from experiment.tensors import read_arrays
 from experiment.worlds import world_of
 from simulator.schema import Array, Requests
 from simulator.world import with_apps

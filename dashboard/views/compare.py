@@ -9,7 +9,7 @@ from dashboard import results as outcome
 from dashboard.figures import Line
 from dashboard.forests import Leaf
 from dashboard.palette import inks
-from experiment.report_text import level
+from experiment.reporting.text import level
 from experiment.words import arm_name, interval, percent
 
 MOST = 6

@@ -10,7 +10,7 @@ from dashboard import results as outcome
 from dashboard.figures import Line
 from dashboard.forests import Leaf
 from dashboard.palette import inks
-from experiment.report_text import level
+from experiment.reporting.text import level
 from experiment.stats import power
 from experiment.words import arm_name, interval, percent
 

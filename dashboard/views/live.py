@@ -13,7 +13,7 @@ from dashboard import results as outcome
 from dashboard.figures import Line
 from dashboard.palette import inks
 from dashboard.reading import Run
-from experiment.report_text import level
+from experiment.reporting.text import level
 from experiment.words import arm_name, big, duration, interval, percent
 
 EVENTS = 20  # shown of the last ones

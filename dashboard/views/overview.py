@@ -8,7 +8,7 @@ import streamlit as st
 
 from dashboard import card_rows, markup, paper, scorecard, shell, words
 from dashboard.palette import inks
-from experiment.report_text import level, power_note
+from experiment.reporting.text import level, power_note
 
 run, found = shell.opened_results("Overview", "")
 control = found["run"]["control"]

@@ -9,7 +9,7 @@ from dashboard import results as outcome
 from dashboard.figures import Line
 from dashboard.lab_figures import Judgement, Spot
 from dashboard.palette import inks
-from experiment.report_text import PAPER
+from experiment.reporting.text import PAPER
 from experiment.words import arm_name, number
 
 run, found = shell.opened_results(

@@ -13,16 +13,16 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from experiment import report
 from experiment.assignment import layer_of
-from experiment.atomic import read_sealed, write_sealed
 from experiment.config import Config
-from experiment.journal import Journal
+from experiment.folder.atomic import read_sealed, write_sealed
+from experiment.folder.journal import Journal
+from experiment.folder.paths import RunPaths, part
+from experiment.folder.rundir import RunFolder
 from experiment.loading import load
-from experiment.outcomes import Outcomes, users_table
-from experiment.paths import RunPaths, part
 from experiment.quality import Quality
-from experiment.rundir import RunFolder
+from experiment.reporting import report
+from experiment.reporting.outcomes import Outcomes, users_table
 from models.gate import Verdict
 from simulator.log import write_log, write_truth
 from simulator.schema import Log, Requests, Truth

@@ -8,7 +8,7 @@ import pytest
 from dashboard import knobs, launch
 from dashboard.launch import Order
 from experiment.errors import BadInput
-from experiment.journal import LOCK
+from experiment.folder.journal import LOCK
 from experiment.loading import load
 
 
@@ -79,7 +79,7 @@ def test_stop_interrupts_the_holder_of_the_lock(maker, ignoring):
     lines = [
         "import signal, time",
         "from pathlib import Path",
-        "from experiment import lock",
+        "from experiment.folder import lock",
         "signal.signal(signal.SIGTERM, signal.default_int_handler)",
         "signal.signal(signal.SIGINT, signal.SIG_IGN)" if ignoring else "",
         f"with lock.locked(Path({str(path / LOCK)!r})):",

@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 
 from dashboard import launch
-from experiment import lock
-from experiment.journal import LOCK
+from experiment.folder import lock
+from experiment.folder.journal import LOCK
 
 PAGES = ("overview", "lift", "quality", "latency", "generalise", "live", "data", "compare", "start")
 RUNS = ("done", "failed", "early", "interrupted", "gone", "bare", "torn", "older", "unbalanced", "hostile")

@@ -7,8 +7,8 @@ import sys
 import pytest
 
 from dashboard import diaries, measures, reading
-from experiment import lock
-from experiment.journal import LOCK
+from experiment.folder import lock
+from experiment.folder.journal import LOCK
 
 
 def by_name(shared):
@@ -61,7 +61,7 @@ def test_a_killed_process_is_noticed_though_no_file_changes(maker):
     lines = [
         "import time",
         "from pathlib import Path",
-        "from experiment import lock",
+        "from experiment.folder import lock",
         f"with lock.locked(Path({str(path / LOCK)!r})):",
         "  print(1, flush=True)",
         "  time.sleep(60)",

@@ -9,11 +9,11 @@ import pyarrow.parquet as pq
 import pytest
 from typer.testing import CliRunner
 
-from experiment.analyze_document import analyze, parse_weights
-from experiment.analyze_input import read_users
+from experiment.analyze.document import analyze, parse_weights
+from experiment.analyze.input import read_users
+from experiment.analyze.power_plan import PowerQuestion, answer
 from experiment.cli import app
 from experiment.errors import BadInput
-from experiment.power_plan import PowerQuestion, answer
 from experiment.stats.comparison import compare
 from experiment.stats.moments import Moments
 

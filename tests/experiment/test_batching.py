@@ -6,7 +6,7 @@ import time
 import numpy as np
 import pytest
 
-from experiment.batching import CALL, Batcher, OverloadedError
+from experiment.server.batching import CALL, Batcher, OverloadedError
 from simulator.schema import Requests
 
 

@@ -9,10 +9,11 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
-from experiment import bench_peers, bench_table
-from experiment.bench_serve_days import Stopwatch, bytes_moved, net_operations
-from experiment.bench_simulate import STAGES
-from experiment.bench_world import default_config, next_index, production_days
+from experiment.bench import peers as bench_peers
+from experiment.bench import table as bench_table
+from experiment.bench.serve_days import Stopwatch, bytes_moved, net_operations
+from experiment.bench.simulate import STAGES
+from experiment.bench.world import default_config, next_index, production_days
 from experiment.cli import app
 from experiment.machine import Limits, limits
 from experiment.worlds import world_of

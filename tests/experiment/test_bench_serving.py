@@ -6,12 +6,13 @@ import json
 import numpy as np
 import pytest
 
-from experiment import bench_paper, bench_serving
-from experiment.bench_engines import CANDIDATES, PAPER_MS, SPLITS
-from experiment.bench_record import keep
+from experiment.bench import paper as bench_paper
+from experiment.bench import serving as bench_serving
+from experiment.bench.engines import CANDIDATES, PAPER_MS, SPLITS
+from experiment.bench.record import keep
+from experiment.folder.lock import LockedError
+from experiment.folder.rundir import RunFolder
 from experiment.loading import load
-from experiment.lock import LockedError
-from experiment.rundir import RunFolder
 from models import matmul
 
 NET = bench_paper.PaperNet.draw(600)

@@ -10,20 +10,23 @@ from scipy import stats as reference
 from statsmodels.stats.proportion import proportions_ztest
 from typer.testing import CliRunner
 
-from experiment import atomic, calibrate, running, truth
-from experiment.calibration_document import acceptance, figures
-from experiment.calibration_draws import FINITE, SUPER, VIEWS, Population, draw, group_sums
-from experiment.calibration_figure import figure
-from experiment.calibration_methods import METHODS, Drawn, answers
-from experiment.calibration_replays import DrawTask, ask
+from experiment import running
+from experiment.calibration import calibrate
+from experiment.calibration.document import acceptance, figures
+from experiment.calibration.draws import FINITE, SUPER, VIEWS, Population, draw, group_sums
+from experiment.calibration.figure import figure
+from experiment.calibration.methods import METHODS, Drawn, answers
+from experiment.calibration.replays import DrawTask, ask
 from experiment.cli import app
 from experiment.errors import BadInput
+from experiment.folder import atomic
+from experiment.folder.rundir import RunFolder
 from experiment.loading import load
-from experiment.potential import Potential, days_path, users_path
-from experiment.rundir import RunFolder
 from experiment.stats import comparison
 from experiment.stats.moments import Moments, stack
 from experiment.stats.results import Plan
+from experiment.truth import command as truth
+from experiment.truth.potential import Potential, days_path, users_path
 
 ARMS = ("wide", "deep", "wide_deep")
 PAIRS = (("deep", "wide"), ("wide_deep", "wide"), ("wide_deep", "deep"))
@@ -251,7 +254,7 @@ def test_coverage_is_as_stated_and_the_naive_are_seen_failing(many):
 
 def test_the_figures_of_nothing_are_none():
     nan = np.full(3, np.nan)
-    from experiment.calibration_replays import Replays
+    from experiment.calibration.replays import Replays
 
     no = np.zeros(3, bool)
     found = figures(Replays(nan, nan, nan, no, no, no, nan))

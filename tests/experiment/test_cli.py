@@ -12,9 +12,9 @@ from experiment import loading
 from experiment.cli import app
 from experiment.config import Config
 from experiment.errors import BadInput
-from experiment.journal import read_events, read_status
-from experiment.report import Report
-from experiment.rundir import RunFolder
+from experiment.folder.journal import read_events, read_status
+from experiment.folder.rundir import RunFolder
+from experiment.reporting.report import Report
 
 STORELIFT = Path(sys.executable).parent / "storelift"
 

@@ -7,11 +7,11 @@ import pytest
 from typer.testing import CliRunner
 
 from experiment.cli import app
-from experiment.compare import compare, differing
 from experiment.errors import BadInput
+from experiment.folder.manifest import RunFolderError
+from experiment.folder.rundir import RunFolder
 from experiment.loading import load
-from experiment.manifest import RunFolderError
-from experiment.rundir import RunFolder
+from experiment.reporting.compare import compare, differing
 
 
 def made(path: Path, overrides=(), *, true_lift=None, **options) -> Path:

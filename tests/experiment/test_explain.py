@@ -10,9 +10,9 @@ from experiment import explanation, plan
 from experiment.cli import app
 from experiment.daily import day_log, day_truth
 from experiment.errors import BadInput
+from experiment.folder.manifest import RunFolderError
+from experiment.folder.rundir import RunFolder
 from experiment.loading import load
-from experiment.manifest import RunFolderError
-from experiment.rundir import RunFolder
 from experiment.running import run
 
 SMALL = ["world.apps=800", "users.population=8000", "experiment.bucket_share=0.02", "experiment.days=1"]

@@ -7,9 +7,9 @@ import pytest
 
 from experiment import plan, running
 from experiment.daily import day_log, day_truth
+from experiment.folder.paths import RunPaths
 from experiment.loading import load
-from experiment.paths import RunPaths
-from experiment.report import Report
+from experiment.reporting.report import Report
 from experiment.serving import policy_of
 from experiment.worlds import world_of
 from simulator import traffic

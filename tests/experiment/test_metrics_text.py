@@ -1,6 +1,6 @@
 import threading
 
-from experiment.metrics_text import Counter, Gauge, Histogram, page
+from experiment.server.metrics_text import Counter, Gauge, Histogram, page
 
 
 def test_the_page_is_prometheus_text():

@@ -10,10 +10,10 @@ from rich.console import Console
 from experiment import plan
 from experiment.config import Config
 from experiment.display import Bars, Lines, choose
-from experiment.journal import Journal, read_events, read_status
+from experiment.folder.journal import Journal, read_events, read_status
+from experiment.folder.rundir import RunFolder
 from experiment.loading import load
 from experiment.progress import Progress
-from experiment.rundir import RunFolder
 from experiment.words import big, duration, interval, number, p_value, percent
 
 

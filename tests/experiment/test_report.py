@@ -7,12 +7,12 @@ import pyarrow.parquet as pq
 import pytest
 from rich.console import Console
 
-from experiment import report_text
 from experiment.loading import load
-from experiment.outcomes import Outcomes, pre_moments, users_table
 from experiment.quality import Quality
-from experiment.report import ArmResult, GateEntry, Report, analyse, build, decided, pairs
-from experiment.report_table import render
+from experiment.reporting import text as report_text
+from experiment.reporting.outcomes import Outcomes, pre_moments, users_table
+from experiment.reporting.report import ArmResult, GateEntry, Report, analyse, build, decided, pairs
+from experiment.reporting.table import render
 from experiment.stats.moments import Moments
 from models.gate import Verdict
 
@@ -284,7 +284,7 @@ def test_outcomes_are_users_cumulative_over_days() -> None:
 
 
 def test_the_users_table_is_what_analyze_takes(report: Report, tmp_path) -> None:
-    from experiment.analyze_input import read_users
+    from experiment.analyze.input import read_users
 
     arms = results()
     table = users_table({arm.name: Outcomes.of(arm.window, arm.pre) for arm in arms})

@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
-from experiment import report_metrics
 from experiment.loading import load
-from experiment.outcomes import Outcomes
+from experiment.reporting import metrics as report_metrics
+from experiment.reporting.outcomes import Outcomes
 
 
 def outcomes(rng, users, rate, shown=10, new=0.1):

@@ -5,11 +5,13 @@ import json
 import pytest
 from typer.testing import CliRunner
 
-from experiment import reproduce, reproduce_text, study_plan
-from experiment.bench_record import SERVING
+from experiment.bench.record import SERVING
 from experiment.cli import app
 from experiment.errors import BadInput
-from experiment.study_summary import document as study_document
+from experiment.study import claims_text as reproduce_text
+from experiment.study import plan as study_plan
+from experiment.study import reproduce
+from experiment.study.summary import document as study_document
 
 PAGE = f"# Paper\n\n{reproduce_text.BEGIN}\nstale table\n{reproduce_text.END}\n\nafter\n"
 ROW = {"name": "storelift fp32", "batch": 200, "threads": 1, "paper_ms": 31.0, "limit": None}

@@ -10,15 +10,15 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 
-from experiment import atomic, lock
 from experiment.config import Config
 from experiment.errors import BadInput
-from experiment.journal import Journal, read_events, read_status
+from experiment.folder import atomic, lock
+from experiment.folder.journal import Journal, read_events, read_status
+from experiment.folder.lock import Holder, LockedError, holder, locked
+from experiment.folder.manifest import Manifest, RunFolderError
+from experiment.folder.rundir import RunFolder, default_path
 from experiment.listing import render, runs_in, summary
 from experiment.loading import load
-from experiment.lock import Holder, LockedError, holder, locked
-from experiment.manifest import Manifest, RunFolderError
-from experiment.rundir import RunFolder, default_path
 
 
 @pytest.fixture
@@ -227,7 +227,7 @@ def test_no_artefact_lies_outside(folder: RunFolder, name: str) -> None:
 
 def test_a_second_writer_is_refused_with_the_first_ones_name(folder: RunFolder) -> None:
     code = (
-        "import sys, time\nfrom pathlib import Path\nfrom experiment.lock import locked\n"
+        "import sys, time\nfrom pathlib import Path\nfrom experiment.folder.lock import locked\n"
         f"with locked(Path({str(folder.path / 'lock')!r})):\n"
         "    print('held', flush=True)\n    sys.stdin.read()"
     )

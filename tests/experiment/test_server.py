@@ -20,18 +20,27 @@ import pytest
 import uvicorn
 from typer.testing import CliRunner
 
-from experiment import running, server_app
-from experiment.bench_http import Fixed, body
+from experiment import running
+from experiment.bench.http import Fixed, body
 from experiment.cli import app
 from experiment.errors import BadInput
-from experiment.live_model import LiveModel, Model, RefusedError, Snapshot, Trial, Watch, published_days
+from experiment.folder.paths import RunPaths
+from experiment.folder.rundir import RunFolder
 from experiment.loading import load
-from experiment.paths import RunPaths
-from experiment.rundir import RunFolder
-from experiment.server import listen
-from experiment.server_app import RankServer
-from experiment.server_input import RankInput
-from experiment.shedding import shedding
+from experiment.server import app as server_app
+from experiment.server.app import RankServer
+from experiment.server.command import listen
+from experiment.server.input import RankInput
+from experiment.server.live_model import (
+    LiveModel,
+    Model,
+    RefusedError,
+    Snapshot,
+    Trial,
+    Watch,
+    published_days,
+)
+from experiment.server.shedding import shedding
 from models import registry
 
 SMALL = ["world.apps=800", "users.population=20000", "experiment.bucket_share=0.01", "experiment.days=1"]
@@ -152,7 +161,7 @@ def test_an_id_with_candidates_ranks_those(client):
 
 def test_installed_apps_are_those_at_the_end_of_the_run(original, visitors):
     from experiment import plan
-    from experiment.tensors import read_arrays
+    from experiment.folder.tensors import read_arrays
 
     config = RunFolder.open(original).config
     for shard in plan.shards(config):
@@ -456,7 +465,7 @@ def test_sheds_at_the_socket_and_keeps_the_connection(live, visitors):
 
 
 def test_too_many_connections_are_told_to_come_again(live, visitors, monkeypatch):
-    monkeypatch.setattr("experiment.shedding.MOST_CONNECTIONS", 1)
+    monkeypatch.setattr("experiment.server.shedding.MOST_CONNECTIONS", 1)
     shed = []
     with served(live, visitors) as server, listening(server, lambda: False, lambda: shed.append(1)) as port:
         first = http.client.HTTPConnection("127.0.0.1", port, timeout=10)

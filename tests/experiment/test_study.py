@@ -15,13 +15,18 @@ import pytest
 import scipy.stats
 from typer.testing import CliRunner
 
-from experiment import study as study_command
-from experiment import study_cell, study_exploration, study_figure, study_plan, study_summary, study_table
 from experiment.cli import app
 from experiment.errors import BadInput
-from experiment.rundir import RunFolder
-from experiment.study import run_study
-from experiment.study_measures import MEASURES
+from experiment.folder.rundir import RunFolder
+from experiment.study import cell as study_cell
+from experiment.study import exploration as study_exploration
+from experiment.study import figure as study_figure
+from experiment.study import plan as study_plan
+from experiment.study import summary as study_summary
+from experiment.study import sweep as study_command
+from experiment.study import table as study_table
+from experiment.study.measures import MEASURES
+from experiment.study.sweep import run_study
 from simulator.schema import NO_APP
 
 SMALL = {
@@ -533,7 +538,7 @@ def test_workers_have_as_much_of_each_variant(variants):
 
 
 def test_again_deletes_what_there_is(done, tmp_path):
-    from experiment.study import forget
+    from experiment.study.sweep import forget
 
     root, _, _ = done
     copy = Path(shutil.copytree(root, tmp_path / "copy"))

@@ -11,15 +11,16 @@ import pyarrow.parquet as pq
 import pytest
 from typer.testing import CliRunner
 
-from experiment import running, truth
+from experiment import running
 from experiment.cli import app
 from experiment.errors import BadInput
 from experiment.executor import InProcess
+from experiment.folder.rundir import RunFolder
 from experiment.loading import load
-from experiment.potential import MEASURES, Potential, days_path, users_path
-from experiment.rundir import RunFolder
-from experiment.truth_document import covers
-from experiment.truth_replay import RefitTask, ReplayError, part_path, refit, replay
+from experiment.truth import command as truth
+from experiment.truth.document import covers
+from experiment.truth.potential import MEASURES, Potential, days_path, users_path
+from experiment.truth.replay import RefitTask, ReplayError, part_path, refit, replay
 
 SMALL = ["world.apps=800", "users.population=20000", "experiment.bucket_share=0.01", "run.shard_users=100"]
 
@@ -174,7 +175,7 @@ def test_a_changed_model_is_named(copy):
 
 
 def test_a_replay_that_misses_the_report_is_refused(replayed):
-    from experiment.truth_document import check_report
+    from experiment.truth.document import check_report
 
     folder = replayed[0]
     report = RunFolder.open(folder).report()

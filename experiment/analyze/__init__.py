@@ -1,0 +1,1 @@
+"""Anybody's experiment, from a table of users: `storelift analyze` and `storelift power`."""

@@ -1,0 +1,1 @@
+"""Speed, as ratios to the machine's limits and to peers: `storelift bench`."""

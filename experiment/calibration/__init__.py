@@ -1,0 +1,1 @@
+"""The statistics held against the truth: `storelift calibrate`."""

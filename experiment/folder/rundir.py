@@ -1,0 +1,216 @@
+"""The run folder: where everything of a run lies, and what of it is complete.
+
+Work on a day goes to new files; `finish_day` then lists them in the manifest in one step. A run that dies in
+between goes on from the last finished day: `discard_unfinished` deletes what no manifest lists. Nothing here
+is pickled: TOML, JSON, Parquet and safetensors only. The names are in `paths`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import AbstractContextManager
+from datetime import datetime
+from pathlib import Path
+from typing import Any, Self
+
+from experiment.config import Config, parse
+from experiment.errors import BadInput
+from experiment.folder import atomic, lock
+from experiment.folder.journal import LOCK
+from experiment.folder.manifest import Manifest, RunFolderError
+
+CONFIG, REPORT, MARKDOWN = "config.toml", "report.json", "report.md"
+
+WORK = ("log", "truth", "models", "state", "metrics", "latency")
+"""Folders whose files are listed in the manifest once their day is finished."""
+
+
+def default_path(config: Config, root: Path = Path("runs")) -> Path:
+    """A new name under `root`: `<timestamp>-<preset>-seed<seed>`, numbered when it is taken."""
+    name = f"{datetime.now().astimezone():%Y%m%d-%H%M%S}-{config.preset}-seed{config.seed}"
+    path, number = root / name, 1
+    while path.exists():
+        number += 1
+        path = root / f"{name}-{number}"
+    return path
+
+
+class RunFolder:
+    """One run on the disk. Made by `create` or `open`; written to inside `locked()` only.
+
+    Attributes:
+        path: the folder.
+        config: the configuration of the run.
+        manifest: what is complete; changes reach the disk with `finish_day` and `finish`.
+    """
+
+    def __init__(self, path: Path, config: Config, manifest: Manifest) -> None:
+        self.path, self.config, self.manifest = path, config, manifest
+        self._retired: list[str] = []
+
+    @classmethod
+    def create(cls, path: Path, config: Config) -> Self:
+        """A new run folder at `path`, complete in one step; missing parents are made.
+
+        Raises:
+            BadInput: something is there already; for an unfinished run the message says how to resume it.
+        """
+        path = Path(path)
+        _refuse_taken(path)
+        manifest = Manifest(config.config_hash())
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            beside = Path(tempfile.mkdtemp(prefix=f".{path.name}.", suffix=atomic.TEMPORARY, dir=path.parent))
+        except OSError as error:
+            raise BadInput(f"out: got {path}, allowed: a folder that can be made ({error})") from error
+        try:
+            beside.chmod(0o755)
+            atomic.write_bytes(beside / CONFIG, config.to_toml().encode())
+            manifest.artefacts[CONFIG] = atomic.digest(beside / CONFIG)
+            manifest.write(beside)
+            try:
+                beside.rename(path)
+            except OSError:
+                _refuse_taken(path)
+                raise
+        except BaseException:
+            shutil.rmtree(beside, ignore_errors=True)
+            raise
+        return cls(path, config, manifest)
+
+    @classmethod
+    def open(cls, path: Path) -> Self:
+        """The run folder at `path`, to read or to go on with.
+
+        Raises:
+            RunFolderError: it is no run folder, one of another version, or its manifest or configuration is
+                not what was written.
+        """
+        path = Path(path)
+        manifest = Manifest.read(path)
+        manifest.check(path, CONFIG)
+        return cls(path, parse((path / CONFIG).read_text("utf-8")), manifest)
+
+    def locked(self) -> AbstractContextManager[None]:
+        """Holds the folder for this process. Raises `lock.LockedError`, naming the other's pid and host."""
+        return lock.locked(self.path / LOCK)
+
+    def new_folder(self, path: Path) -> AbstractContextManager[Path]:
+        """An empty folder to fill; it becomes `path`, and is registered, when the block ends well."""
+
+        @contextlib.contextmanager
+        def fill() -> Iterator[Path]:
+            with atomic.new_folder(path) as folder:
+                yield folder
+            self.register([path])
+
+        return fill()
+
+    def write_json(self, path: Path, document: Any) -> None:
+        """Writes and registers a JSON file."""
+        atomic.write_json(path, document)
+        self.register([path])
+
+    def write_table(self, path: Path, table: Any) -> None:
+        """Writes and registers a Parquet file."""
+        atomic.write_table(path, table)
+        self.register([path])
+
+    def register(self, paths: Iterable[Path]) -> None:
+        """Has the next `finish_day` list these complete files, or folders with all their files."""
+        for path in paths:
+            for file in sorted(path.rglob("*")) if path.is_dir() else [path]:
+                if file.is_file():
+                    self.manifest.artefacts[self._name(file)] = atomic.digest(file)
+
+    def retire(self, paths: Iterable[Path]) -> None:
+        """Deletes files or folders once the next `finish_day` stands, and never before."""
+        for path in paths:
+            name = self._name(path)
+            gone = [n for n in self.manifest.artefacts if n == name or n.startswith(f"{name}/")]
+            for one in gone:
+                del self.manifest.artefacts[one]
+            self._retired.append(name)
+
+    def finish_day(self, day: int) -> None:
+        """Makes `day` the last finished day: what was registered counts from now on."""
+        self.manifest.finished_day = day
+        self._write_manifest()
+
+    def finish(self, report: Mapping[str, Any], markdown: str) -> None:
+        """Writes report.json and report.md and marks the run complete; again, to renew a report."""
+        self.write_json(self.path / REPORT, report)
+        atomic.write_bytes(self.path / MARKDOWN, markdown.encode())
+        self.register([self.path / MARKDOWN])
+        self.manifest.complete = True
+        self._write_manifest()
+
+    def _write_manifest(self) -> None:
+        self.manifest.write(self.path)
+        lock.touch(self.path / LOCK)
+        for name in self._retired:
+            path = self.path / name
+            shutil.rmtree(path, ignore_errors=True) if path.is_dir() else path.unlink(missing_ok=True)
+        self._retired.clear()
+
+    def discard_unfinished(self) -> list[str]:
+        """Deletes the files that no finished day lists, half-written ones included; their relative names."""
+        gone = []
+        for kind in WORK:
+            for file in sorted((self.path / kind).rglob("*"), reverse=True):
+                if file.is_dir():
+                    with contextlib.suppress(OSError):  # what is not empty stays
+                        file.rmdir()
+                elif self._name(file) not in self.manifest.artefacts:
+                    file.unlink()
+                    gone.append(self._name(file))
+        for file in self.path.glob(f".*{atomic.TEMPORARY}"):
+            file.unlink()
+            gone.append(self._name(file))
+        return sorted(gone)
+
+    def trusted(self, path: Path) -> Path:
+        """`path`, when it is as it was written. Raises RunFolderError, naming the file, when it is not."""
+        self.manifest.check(self.path, self._name(path))
+        return path
+
+    def verify(self) -> list[str]:
+        """What is wrong with the artefacts, one line each; empty when all are as they were written."""
+        problems = []
+        for name in sorted(self.manifest.artefacts):
+            try:
+                self.manifest.check(self.path, name)
+            except RunFolderError as error:
+                problems.append(str(error))
+        return problems
+
+    def report(self) -> dict[str, Any]:
+        """The document of report.json. Raises RunFolderError without one, or when it was changed."""
+        if REPORT not in self.manifest.artefacts:
+            raise RunFolderError(f"{self.path}: got a run without a report, allowed: a finished run")
+        document: dict[str, Any] = json.loads(self.trusted(self.path / REPORT).read_bytes())
+        return document
+
+    def _name(self, path: Path) -> str:
+        return Path(os.path.relpath(path, self.path)).as_posix()
+
+
+def _refuse_taken(path: Path) -> None:
+    """Raises BadInput when something is at `path` that a new run would overwrite."""
+    if not path.exists() or (path.is_dir() and not any(path.iterdir())):
+        return
+    try:
+        manifest = Manifest.read(path)
+    except RunFolderError:
+        what = "a folder that is not empty" if path.is_dir() else "a file"
+        raise BadInput(f"out: got {path}, {what}, allowed: a new folder") from None
+    if manifest.complete:
+        raise BadInput(f"out: got {path}, a finished run, allowed: a new folder")
+    raise BadInput(
+        f"out: got {path}, an unfinished run, allowed: a new folder; go on with: storelift resume {path}"
+    )

@@ -1,0 +1,1 @@
+"""A run's published model over HTTP: `storelift serve`."""

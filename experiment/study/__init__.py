@@ -1,0 +1,1 @@
+"""Settings swept over seeds, the paper's claims among them: `storelift study` and `storelift reproduce`."""

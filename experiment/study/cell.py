@@ -1,0 +1,139 @@
+"""One cell of a study: a run, its truth, its figures; then what is bulky is dropped.
+
+`work` is a task for a worker process. Its run folder is an ordinary one, so a cell that was stopped goes on
+where it was; its result is a small JSON file, written before anything is dropped.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import threading
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from experiment.config import Config
+    from experiment.folder.rundir import RunFolder
+
+FORMAT = 1
+BULKY = ("log", "truth", "models", "state", "latency")
+"""Folders of a finished cell that are dropped unless they are to be kept."""
+
+
+@dataclass(frozen=True, slots=True)
+class CellTask:
+    """A cell to be worked on.
+
+    Attributes:
+        name: of the cell. variant, seed, config, extras: what it is. run: its run folder.
+        result: where its figures go. keep: leave the whole run folder.
+    """
+
+    name: str
+    variant: str
+    seed: int
+    config: Config
+    extras: tuple[str, ...]
+    run: Path
+    result: Path
+    keep: bool
+
+
+def work(task: CellTask) -> dict[str, Any]:
+    """Runs the cell, or goes on with it, measures it, saves the figures and drops what is bulky.
+
+    Raises:
+        LockedError: another process is working on it.
+    """
+    from experiment import nightly, running
+    from experiment.executor import prepare_worker
+    from experiment.folder import atomic
+    from experiment.folder.rundir import RunFolder
+    from experiment.study import measures as study_measures
+    from experiment.truth.command import find_truth
+
+    _end_with_parent()
+    prepare_worker()
+    clock, cpu = time.perf_counter(), time.process_time()
+    if (task.run / "manifest.json").exists():
+        running.resume(task.run)
+    else:
+        running.run(task.config, task.run)
+    nightly.forget()
+    find_truth(task.run, workers=task.config.run.workers)
+    folder = RunFolder.open(task.run)
+    document = {
+        "format": FORMAT,
+        "cell": task.name,
+        "variant": task.variant,
+        "seed": task.seed,
+        "config_hash": task.config.config_hash(),
+        "program": program(),
+        "control": task.config.experiment.control,
+        "extras": list(task.extras),
+        "arms": study_measures.measure(folder, task.extras),
+        "comparisons": study_measures.pairs(folder),
+        "clock": {
+            "seconds": round(time.perf_counter() - clock, 1),
+            "cpu_seconds": round(time.process_time() - cpu, 1),
+        },
+    }
+    atomic.write_json(task.result, document)
+    if not task.keep:
+        drop(folder)
+    return document
+
+
+def drop(folder: RunFolder) -> None:
+    """Deletes a finished run's log, truth, models and state, and takes them off its manifest."""
+    with folder.locked():
+        folder.retire([folder.path / name for name in BULKY])
+        folder.finish_day(folder.manifest.finished_day or 0)
+
+
+def saved(path: Path, config: Config, extras: tuple[str, ...] = ()) -> dict[str, Any] | None:
+    """The figures at `path`, if they are those of this configuration with all of `extras`."""
+    try:
+        document: dict[str, Any] = json.loads(path.read_bytes())
+    except (OSError, ValueError):
+        return None
+    if not isinstance(document, Mapping) or document.get("format") != FORMAT:
+        return None
+    if document.get("config_hash") != config.config_hash() or not set(extras) <= set(document["extras"]):
+        return None
+    return document
+
+
+@lru_cache(maxsize=1)
+def program() -> str:
+    """12 digits that stand for the code of simulator and models: figures of different ones do not mix."""
+    import models
+    import simulator
+
+    sha = hashlib.sha256()
+    for package in (simulator, models):
+        for file in sorted(Path(str(package.__file__)).parent.glob("*.py")):
+            sha.update(file.name.encode() + file.read_bytes())
+    return sha.hexdigest()[:12]
+
+
+def _end_with_parent() -> None:
+    """Ends this worker with the process that started it, however that ends: a cell must not run on unseen."""
+    import multiprocessing
+    import multiprocessing.connection
+    import os
+
+    parent = multiprocessing.parent_process()
+    if parent is None or any(thread.name == "end-with-parent" for thread in threading.enumerate()):
+        return
+
+    def watch() -> None:
+        multiprocessing.connection.wait([parent.sentinel])
+        os._exit(1)
+
+    threading.Thread(target=watch, name="end-with-parent", daemon=True).start()

@@ -1,0 +1,144 @@
+"""A study as a figure: lines over one knob, heat maps over two, dots over named variants. Pure functions."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from experiment.folder import atomic
+from experiment.study.measures import MEASURES
+from experiment.words import arm_name
+
+COLOURS = ("#2563a8", "#c2410c", "#15803d", "#7c3aed", "#b45309", "#0f766e", "#be185d", "#475569")
+SYMBOLS = ("circle", "square", "diamond", "triangle-up", "cross", "x", "star", "hexagon")
+
+
+def figure(document: Mapping[str, Any], measure: str | None = None) -> Any:
+    """A plotly figure of one measure, the study's own by default; nothing is read or written.
+
+    Args:
+        document: of `studies/NAME.json`. measure: one of `study_measures.MEASURES`.
+    """
+    shown = measure or document["figure"]
+    made = _heat_maps(document, shown) if len(document["knobs"]) == 2 else _lines(document, shown)
+    made.update_layout(title=document["title"], template="plotly_white")
+    return made
+
+
+def _lines(document: Mapping[str, Any], measure: str) -> Any:
+    import plotly.graph_objects as go
+
+    made = go.Figure()
+    points = document["points"]
+    numeric = bool(document["knobs"]) and all(_is_number(one["value"]) for one in points)
+    if numeric:
+        points = sorted(points, key=lambda one: one["value"])
+    arms = list(dict.fromkeys(arm for one in points for arm in one["arms"]))
+    for place, arm in enumerate(arms):
+        known = [
+            one for one in points if (one["arms"].get(arm, {}).get(measure) or {}).get("mean") is not None
+        ]
+        found = [one["arms"][arm][measure] for one in known]
+        ends = [one["ci"] or [one["mean"], one["mean"]] for one in found]
+        made.add_trace(
+            go.Scatter(
+                x=[one["value"] if numeric else one["label"] for one in known],
+                y=[one["mean"] for one in found],
+                name=arm_name(arm),
+                mode="lines+markers" if numeric else "markers",
+                line={"color": COLOURS[place % len(COLOURS)], "width": 2},
+                marker={"symbol": SYMBOLS[place % len(SYMBOLS)], "size": 9},
+                error_y={
+                    "type": "data",
+                    "symmetric": False,
+                    "array": [end[1] - one["mean"] for one, end in zip(found, ends, strict=True)],
+                    "arrayminus": [one["mean"] - end[0] for one, end in zip(found, ends, strict=True)],
+                    "width": 3,
+                },
+            )
+        )
+    for one in document["frontiers"] if numeric else []:
+        made.add_vline(x=one["at"], line={"color": "#94a3b8", "dash": "dot"})
+    if MEASURES[measure].form == "lift":
+        made.add_hline(y=0, line={"color": "#94a3b8", "dash": "dash"})
+        made.update_yaxes(tickformat="+.1%")
+    made.update_yaxes(title_text=f"{MEASURES[measure].words} (95% over {len(document['seeds'])} seeds)")
+    made.update_xaxes(title_text=document["knob"])
+    made.update_layout(height=460, scattermode="group" if not numeric else "overlay")
+    return made
+
+
+def _heat_maps(document: Mapping[str, Any], measure: str) -> Any:
+    """A map per arm that is not the control, and one of the winner's lead, named after the winner."""
+    import plotly.graph_objects as go
+    from plotly.subplots import make_subplots
+
+    points = document["points"]
+    columns = list(dict.fromkeys(_text(one["knob_values"][0]) for one in points))
+    rows = list(dict.fromkeys(_text(one["knob_values"][1]) for one in points))
+    controls = {lift["control"] for one in points for lift in one["lifts"]}
+    arms = list(dict.fromkeys(arm for one in points for arm in one["arms"] if arm not in controls))
+    titles = [*(f"{arm_name(arm)}: {MEASURES[measure].words}" for arm in arms), "Who leads, by how much"]
+    made = make_subplots(1, len(titles), subplot_titles=titles, shared_yaxes=True)
+    maps: list[tuple[dict[tuple[str, str], float | None], dict[tuple[str, str], str]]] = []
+    for arm in arms:
+        values = {_place(one): (one["arms"].get(arm, {}).get(measure) or {}).get("mean") for one in points}
+        maps.append((values, {}))
+    leads = {_place(one): one["winner"]["lead"]["mean"] for one in points if one["winner"]}
+    names = {_place(one): arm_name(one["winner"]["first"]) for one in points if one["winner"]}
+    maps.append((dict(leads), names))
+    lift = MEASURES[measure].form == "lift"
+    for place, (values, words) in enumerate(maps, 1):
+        signed = lift or place == len(maps)
+        shown = [[values.get((x, y)) for x in columns] for y in rows]
+        text = [[_cell(values.get((x, y)), words.get((x, y)), signed=signed) for x in columns] for y in rows]
+        made.add_trace(
+            go.Heatmap(
+                x=columns,
+                y=rows,
+                z=shown,
+                text=text,
+                texttemplate="%{text}",
+                colorscale="RdBu" if signed else "Viridis",
+                zmid=0 if signed else None,
+                showscale=False,
+            ),
+            row=1,
+            col=place,
+        )
+        made.update_xaxes(type="category", title_text=document["knobs"][0], row=1, col=place)
+    made.update_yaxes(type="category")
+    made.update_yaxes(title_text=document["knobs"][1], row=1, col=1)
+    made.update_layout(height=420)
+    return made
+
+
+def write_page(path: Path, document: Mapping[str, Any]) -> None:
+    """Writes figures of all measures that the study shows as one HTML page that needs no network."""
+    measures = dict.fromkeys([document["figure"], *document["measures"]])
+    parts = [
+        figure(document, measure).to_html(full_html=False, include_plotlyjs=place == 0)
+        for place, measure in enumerate(measures)
+    ]
+    head = f'<!doctype html><meta charset="utf-8"><title>{document["study"]}</title>'
+    atomic.write_bytes(path, (head + "\n".join(parts)).encode())
+
+
+def _place(one: Mapping[str, Any]) -> tuple[str, str]:
+    return _text(one["knob_values"][0]), _text(one["knob_values"][1])
+
+
+def _cell(value: float | None, words: str | None, *, signed: bool) -> str:
+    if value is None:
+        return ""
+    number = f"{value:+.1%}" if signed else f"{value:.4g}"
+    return number if words is None else f"{words}<br>{number}"
+
+
+def _text(value: Any) -> str:
+    return value if isinstance(value, str) else f"{value:g}" if _is_number(value) else str(value)
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)

@@ -1,0 +1,246 @@
+"""From the figures of a study's cells to its document: means with t-intervals and counts over seeds.
+
+Seeds are the sample: everything that a seed draws (world, users, coins) differs between them. Comparisons of
+two arms, or of two variants, are paired by seed.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from experiment.study.measures import MEASURES
+from experiment.study.plan import ACCEPTED_SHARE, Claim, Point, Study
+
+Cells = Mapping[tuple[str, int], Mapping[str, Any]]
+"""(Name of the variant, seed) to the document of the cell."""
+
+LEVEL = 0.95
+
+
+def estimate(values: Sequence[float | None]) -> dict[str, Any]:
+    """Mean, standard deviation and 95% t-interval of the mean over seeds; undefined values are left out.
+
+    Returns:
+        `{"mean", "sd", "ci", "n", "values"}`; without values `mean` is None, with one `sd` and `ci` are.
+    """
+    from scipy.special import stdtrit
+
+    known = np.array([value for value in values if value is not None], float)
+    n = len(known)
+    found: dict[str, Any] = {"mean": None, "sd": None, "ci": None, "n": n, "values": list(values)}
+    if n:
+        found["mean"] = float(known.mean())
+    if n > 1:
+        sd = float(known.std(ddof=1))
+        half = float(stdtrit(n - 1, 0.5 + LEVEL / 2)) * sd / math.sqrt(n)
+        found |= {"sd": sd, "ci": [found["mean"] - half, found["mean"] + half]}
+    return found
+
+
+def document(name: str, study: Study, cells: Cells, points: Sequence[Point] | None = None) -> dict[str, Any]:
+    """The whole study as plain data, of the cells that are done.
+
+    Args:
+        name: of the study. study: as it was run. cells: that are done. points: that were run; all by default.
+    """
+    shown = list(study.points() if points is None else points)
+    found = [point_document(study, point, cells) for point in shown]
+    if study.variant:
+        for one in found[1:]:
+            one["against_first"] = _against(study, found[0], one, cells)
+            for claim, first in zip(one["claims"], found[0]["claims"], strict=True):
+                theirs = dict(zip(found[0]["seeds_done"], first["values"], strict=True))
+                ours = zip(one["seeds_done"], claim["values"], strict=True)
+                both = [(value, theirs[seed]) for seed, value in ours if seed in theirs]
+                claim["against_first"] = estimate(_less([a for a, _ in both], [b for _, b in both]))
+    labels = [sweep.label or sweep.knob for sweep in study.sweep]
+    return {
+        "study": name,
+        "title": study.title,
+        "question": study.question,
+        "knob": " × ".join(labels) or "variant",
+        "knobs": labels,
+        "preset": study.preset,
+        "set": study.set,
+        "seeds": study.seed_list(),
+        "cells_done": len(cells),
+        "cells": len(shown) * study.seeds,
+        "programs": sorted({cell["program"] for cell in cells.values()}),
+        "cpu_seconds": round(sum(cell["clock"]["cpu_seconds"] for cell in cells.values()), 1),
+        "measures": study.measures,
+        "figure": study.figure,
+        "points": found,
+        "frontiers": frontiers(study, found),
+        "crossings": crossings(study, found),
+    }
+
+
+def point_document(study: Study, point: Point, cells: Cells) -> dict[str, Any]:
+    """One variant: its figures by arm, its lifts over the control, its claims."""
+    own = [cells[point.name, seed] for seed in study.seed_list() if (point.name, seed) in cells]
+    arms = list(own[0]["arms"]) if own else []
+    control = own[0]["control"] if own else None
+    figures = {
+        arm: {
+            measure: estimate([cell["arms"][arm].get(measure) for cell in own])
+            for measure in MEASURES
+            if any(cell["arms"][arm].get(measure) is not None for cell in own)
+        }
+        for arm in arms
+    }
+    lifts = []
+    for arm in arms:
+        lift = figures[arm].get("expected_lift")
+        if arm != control and lift is not None and lift["mean"] is not None:
+            above = sum(value is not None and value > 0 for value in lift["values"])
+            lifts.append(
+                {
+                    "arm": arm,
+                    "control": control,
+                    "expected_lift": lift["mean"],
+                    "ci": lift["ci"],
+                    "above_0": above,
+                }
+            )
+    return {
+        "variant": point.name,
+        "label": point.label,
+        "value": point.values[0] if len(point.values) == 1 else point.name,
+        "knob_values": list(point.values),
+        "set": point.overrides,
+        "seeds_done": [cell["seed"] for cell in own],
+        "arms": figures,
+        "lifts": lifts,
+        "winner": winner(figures),
+        "claims": [claim_document(claim, own) for claim in study.claim],
+    }
+
+
+def winner(figures: Mapping[str, Mapping[str, Any]]) -> dict[str, Any] | None:
+    """The arm of the highest mean expected lift, its lead over the next, and in how many seeds it leads."""
+    known = {
+        arm: found["expected_lift"]
+        for arm, found in figures.items()
+        if "expected_lift" in found and found["expected_lift"]["mean"] is not None
+    }
+    if len(known) < 2:
+        return None
+    first, second = sorted(known, key=lambda arm: -known[arm]["mean"])[:2]
+    lead = estimate(_less(known[first]["values"], known[second]["values"]))
+    ahead = sum(value is not None and value > 0 for value in lead["values"])
+    return {"first": first, "second": second, "lead": lead, "ahead": ahead}
+
+
+def claim_document(claim: Claim, own: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """A claim over the seeds of one variant.
+
+    `met` is, for an order, that the mean's interval excludes 0 and it holds in at least `needed` seeds, for a
+    bound that it holds in every seed; None where too few seeds tell.
+    """
+    counted, observed = figure_of(claim, own, claim.measure), None
+    if claim.observed is not None:
+        observed = figure_of(claim, own, claim.observed)
+        observed["holds"] = sum(holds(claim, value) for value in observed["values"])
+    kept = sum(holds(claim, value) for value in counted["values"])
+    needed = math.ceil(ACCEPTED_SHARE * len(own)) if claim.ascending else len(own)
+    met: bool | None = kept >= needed if own else None
+    if claim.ascending and own:
+        met = None if counted["ci"] is None else bool(met) and counted["ci"][0] > 0
+    return {
+        **{name: getattr(claim, name) for name in ("name", "section", "paper", "measure", "above", "below")},
+        "of": list(claim.arms),
+        "order": bool(claim.ascending),
+        **counted,
+        "holds": kept,
+        "needed": needed,
+        "met": met,
+        "observed": None if observed is None else {"measure": claim.observed, **observed},
+    }
+
+
+def figure_of(claim: Claim, own: Sequence[Mapping[str, Any]], measure: str) -> dict[str, Any]:
+    """The estimate of what a claim is about: the second arm's figure less the first's, or the arm's."""
+    columns = [[cell["arms"][arm].get(measure) for cell in own] for arm in claim.arms]
+    return estimate(_less(columns[1], columns[0]) if claim.ascending else columns[0])
+
+
+def holds(claim: Claim, value: float | None) -> bool:
+    """Whether the claim holds where its figure is `value`; what is undefined does not hold."""
+    if value is None:
+        return False
+    if claim.above is not None:
+        return value > claim.above
+    if claim.below is not None:
+        return value < claim.below
+    return value > 0
+
+
+def frontiers(study: Study, points: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Where along one numeric knob the lead of all arms passes from one to another, see `_passing`."""
+    ordered = _along(study, points)
+    found = []
+    for low, high in itertools.pairwise(one for one in ordered if one["winner"]):
+        a, b = low["winner"]["first"], high["winner"]["first"]
+        if a != b:
+            found.append(_passing(a, b, low, high))
+    return found
+
+
+def crossings(study: Study, points: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Where along one numeric knob one arm of two overtakes the other, whoever leads, see `_passing`."""
+    found = []
+    for low, high in itertools.pairwise(_along(study, points)):
+        known = [arm for arm in low["arms"] if _lift(low, arm) is not None and _lift(high, arm) is not None]
+        for a, b in itertools.permutations(known, 2):
+            if _lift(low, a) > _lift(low, b) and _lift(high, a) < _lift(high, b):
+                found.append(_passing(a, b, low, high))
+    return found
+
+
+def _along(study: Study, points: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+    """The points by the value of the one knob; none where there is not one, or its values are no numbers."""
+    values = [one["value"] for one in points]
+    numeric = all(isinstance(value, int | float) and not isinstance(value, bool) for value in values)
+    return sorted(points, key=lambda one: one["value"]) if len(study.sweep) == 1 and numeric else []
+
+
+def _passing(a: str, b: str, low: Mapping[str, Any], high: Mapping[str, Any]) -> dict[str, Any]:
+    """From a below to b above: between which values, and where their mean expected lifts meet linearly."""
+    gaps = [_lift(one, a) - _lift(one, b) for one in (low, high)]
+    share = gaps[0] / (gaps[0] - gaps[1]) if gaps[0] != gaps[1] else 0.5
+    at = low["value"] + share * (high["value"] - low["value"])
+    return {"from": a, "to": b, "between": [low["value"], high["value"]], "at": at}
+
+
+def _lift(point: Mapping[str, Any], arm: str) -> Any:
+    return (point["arms"].get(arm, {}).get("expected_lift") or {}).get("mean")
+
+
+def _against(
+    study: Study, first: Mapping[str, Any], other: Mapping[str, Any], cells: Cells
+) -> dict[str, dict[str, Any]]:
+    """What a variant changes against the first one, by arm and shown measure, paired by seed."""
+    seeds = [
+        seed for seed in study.seed_list() if all((one["variant"], seed) in cells for one in (first, other))
+    ]
+    changes: dict[str, dict[str, Any]] = {}
+    for arm in other["arms"]:
+        if arm not in first["arms"]:
+            continue
+        changes[arm] = {}
+        for measure in dict.fromkeys([*study.measures, study.figure]):
+            columns = [
+                [cells[one["variant"], seed]["arms"][arm].get(measure) for seed in seeds]
+                for one in (other, first)
+            ]
+            changes[arm][measure] = estimate(_less(*columns))
+    return changes
+
+
+def _less(ours: Sequence[float | None], theirs: Sequence[float | None]) -> list[float | None]:
+    return [None if a is None or b is None else a - b for a, b in zip(ours, theirs, strict=True)]
