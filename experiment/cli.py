@@ -140,11 +140,31 @@ def list_runs(
 
 
 @app.command()
-def report(run_dir: RunDir, as_json: Json = False) -> None:
-    """Print the report of a finished run."""
+def report(
+    run_dir: RunDir,
+    as_json: Json = False,
+    html: Annotated[
+        bool,
+        typer.Option("--html", help="Write it as one HTML file, figures included, that needs nothing else."),
+    ] = False,
+    out: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Where --html writes; by default report.html in DIR.")
+    ] = None,
+) -> None:
+    """Print the report of a finished run, or write that of any run with results as a page."""
+    from experiment.errors import BadInput
     from experiment.folder.rundir import RunFolder
     from experiment.reporting.report import Report
 
+    if out is not None and not html:
+        raise BadInput(f"out: got {out} without --html, allowed: with --html")
+    if html:
+        from experiment.window import write_html
+
+        written = write_html(run_dir, out)
+        if not as_json:
+            typer.echo(f"Wrote {written}")
+            return
     _print(Report(RunFolder.open(run_dir).report()), run_dir, as_json=as_json)
 
 

@@ -49,12 +49,12 @@ def write_html(run: Path, out: Path | None = None) -> Path:
     """Writes the report of the run at `run` as one HTML file that needs nothing else, and returns its path.
 
     Args:
-        run: a run folder with results. out: the file; by default `report.html` in the working directory.
+        run: a run folder with results. out: the file; by default `report.html` in the run folder.
 
     Raises:
         BadInput: there are no results, or the file cannot be written.
     """
-    path = out or Path("report.html")
+    path = run / "report.html" if out is None else out
     command = [sys.executable, "-m", "dashboard.report_html", str(run), str(path)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603 - this interpreter
     if done.returncode:

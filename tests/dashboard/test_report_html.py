@@ -1,9 +1,12 @@
 import re
 
 import pytest
+from typer.testing import CliRunner
 
 from dashboard import report_html
+from experiment.cli import app
 from experiment.errors import BadInput
+from experiment.folder.rundir import RunFolder
 from experiment.window import write_html
 
 
@@ -40,6 +43,22 @@ def test_the_command_lines_way(shared, tmp_path):
     assert write_html(shared.done, tmp_path / "r.html").stat().st_size > 1_000_000
     with pytest.raises(BadInput, match="run: got "):
         write_html(tmp_path, tmp_path / "none.html")
+
+
+def test_storelift_report_html(maker, tmp_path):
+    path = maker.run(finished=2, requests=False)
+    cli = CliRunner()
+    done = cli.invoke(app, ["report", str(path), "--html"])
+    assert (done.exit_code, done.output) == (0, f"Wrote {path / 'report.html'}\n")
+    assert "<h3>Scorecard</h3>" in (path / "report.html").read_text()
+    assert RunFolder.open(path).verify() == []
+    done = cli.invoke(app, ["report", str(path), "--html", "--out", str(tmp_path / "none" / "x" / "r.html")])
+    assert (done.exit_code, (tmp_path / "none" / "x" / "r.html").is_file()) == (0, True)
+    done = cli.invoke(app, ["report", str(path), "--out", "r.html"])
+    assert (done.exit_code, done.stderr) == (
+        2,
+        "storelift: out: got r.html without --html, allowed: with --html\n",
+    )
 
 
 def test_it_must_be_writable(shared, tmp_path):
