@@ -1,15 +1,14 @@
-"""What every kind of ranker keeps to, whatever it learns."""
+"""What every kind of ranker keeps to: the shared contract, and what only the kinds that ship owe."""
 
 import dataclasses
 import json
-import threading
 from contextlib import nullcontext
 
 import numpy as np
 import pytest
 
 from models import registry
-from simulator.schema import Log, PublishedRanker, Requests, TrainableRanker
+from models.contract import CHECKS, Material, Subject, same
 
 SMALL = {"training": {"batch_requests": 16}}
 SETTINGS = {
@@ -41,140 +40,41 @@ def make(world):
 
 
 @pytest.fixture(scope="module")
-def fitted(world):
-    """One fitted ranker of each kind; tests must not fit it further."""
+def material(world):
     store, log, cardinalities = world
-    rankers = {}
-    for kind in registry.kinds:
-        rankers[kind] = registry.create(kind, store.apps, cardinalities, SETTINGS.get(kind, {}), 7)
-        rankers[kind].fit(log, 11)
-    return rankers
+    block, others = (
+        store.requests(np.random.default_rng(seed), 128, 100, day) for seed, day in ((8, 4), (9, 2))
+    )
+    return Material(store.apps, cardinalities, log, block, others)
 
 
 @pytest.fixture(scope="module")
-def block(world):
-    store, _, _ = world
-    return store.requests(np.random.default_rng(8), 128, 100, 4)
+def subjects(material):
+    """One of each kind."""
+    return {kind: Subject(kind, SETTINGS.get(kind, {}), material) for kind in registry.kinds}
 
 
-def days(log, first, last):
-    return log.take((log.requests.sim_day >= first) & (log.requests.sim_day <= last))
+@pytest.fixture(scope="module")
+def fitted(subjects):
+    """One fitted ranker of each kind; tests must not fit it further."""
+    return {kind: subject.fitted for kind, subject in subjects.items()}
 
 
-def same(a, b):
-    """Equal bit for bit."""
-    return a.dtype == b.dtype and a.shape == b.shape and a.tobytes() == b.tobytes()
-
-
-def columns(record):
-    for value in record.arrays().values():
-        yield from columns(value) if hasattr(value, "arrays") else [value]
+@pytest.fixture(scope="module")
+def block(material):
+    return material.block
 
 
 @kinds
-def test_protocols(fitted, kind):
-    assert isinstance(fitted[kind], TrainableRanker)
-    assert isinstance(fitted[kind].publish(), PublishedRanker)
-
-
-@kinds
-def test_scores_are_finite_log_odds_of_the_right_shape(fitted, block, kind):
-    scores = fitted[kind].score(block)
-    assert scores.shape == (128, 100)
-    assert scores.dtype == np.float32
-    assert np.isfinite(scores).all()
-
-
-@kinds
-def test_inputs_stay_as_they_were(world, make, kind):
-    _, log, _ = world
-    before = [column.copy() for column in columns(log)]
-    ranker = make(kind)
-    ranker.fit(log, 1)
-    ranker.score(log.requests)
-    assert all(same(a, b) for a, b in zip(before, columns(log), strict=True))
-
-
-@kinds
-def test_a_score_does_not_depend_on_its_place(fitted, block, kind):
-    ranker, rng = fitted[kind].publish(), np.random.default_rng(0)
-    scores = ranker.score(block)
-    for _ in range(3):
-        rows, places = rng.permutation(128), rng.permutation(100)
-        assert same(ranker.score(block.take(rows)), scores[rows])
-        moved = dataclasses.replace(block, apps=np.ascontiguousarray(block.apps[:, places]))
-        assert same(ranker.score(moved), scores[:, places])
-
-
-@kinds
-def test_a_score_does_not_depend_on_its_neighbours(world, fitted, block, kind):
-    store, _, _ = world
-    ranker = fitted[kind].publish()
-    scores = ranker.score(block)
-    others = store.requests(np.random.default_rng(9), 128, 100, 2)
-    for row in (0, 1, 63, 127):
-        mixed = Requests.concatenate(
-            [others.take(slice(0, row)), block.take(slice(row, row + 1)), others.take(slice(row + 1, 128))]
-        )
-        assert same(ranker.score(mixed)[row], scores[row])
-
-
-@kinds
-@pytest.mark.parametrize(("rows", "width"), [(1, 100), (1, 1), (3, 7), (127, 100), (13, 99)])
-def test_a_score_does_not_depend_on_the_shape_of_the_call(fitted, block, kind, rows, width):
-    ranker = fitted[kind].publish()
-    part = dataclasses.replace(block.take(slice(0, rows)), apps=block.apps[:rows, :width])
-    assert same(ranker.score(part), np.ascontiguousarray(ranker.score(block)[:rows, :width]))
+@pytest.mark.parametrize("check", CHECKS, ids=lambda check: check.name)
+def test_the_contract(subjects, kind, check):
+    check.hold(subjects[kind])
 
 
 @kinds
 def test_the_order_of_installed_apps_hardly_matters(fitted, block, kind):
     turned = dataclasses.replace(block, installed=np.ascontiguousarray(block.installed[:, ::-1]))
     np.testing.assert_allclose(fitted[kind].score(turned), fitted[kind].score(block), atol=2e-6)
-
-
-@kinds
-@pytest.mark.parametrize(("rows", "width", "slots"), [(0, 10, 4), (5, 0, 4), (5, 10, 0)])
-def test_empty_calls(fitted, block, kind, rows, width, slots):
-    part = dataclasses.replace(
-        block.take(slice(0, rows)), apps=block.apps[:rows, :width], installed=block.installed[:rows, :slots]
-    )
-    scores = fitted[kind].score(part)
-    assert scores.shape == (rows, width)
-    assert np.isfinite(scores).all()
-
-
-@kinds
-def test_an_empty_log_teaches_nothing(world, fitted, make, block, kind):
-    _, log, _ = world
-    ranker = make(kind)
-    ranker.fit(log.take(slice(0, 0)), 1)
-    ranker.fit(log, 11)
-    assert same(ranker.score(block), fitted[kind].score(block))
-
-
-@kinds
-def test_before_any_fit_it_scores(make, block, kind):
-    assert np.isfinite(make(kind).score(block)).all()
-
-
-@kinds
-def test_unseen_apps_and_ids_have_finite_scores(world, make, kind):
-    store, log, _ = world
-    few = log.take(np.isin(log.requests.sim_day, [1])).take(slice(0, 8))
-    ranker = make(kind)
-    ranker.fit(few, 1)
-    every = np.arange(len(store.apps), dtype=np.int32)[None]
-    request = dataclasses.replace(few.requests.take(slice(0, 1)), apps=every, user_id=np.array([2**62]))
-    assert np.isfinite(ranker.score(request)).all()
-
-
-@kinds
-def test_one_log_row(world, make, kind):
-    _, log, _ = world
-    ranker = make(kind)
-    ranker.fit(log.take(slice(0, 1)), 1)
-    assert np.isfinite(ranker.score(log.requests)).all()
 
 
 @kinds
@@ -185,41 +85,9 @@ def test_the_order_of_the_log_does_not_matter(world, fitted, make, block, kind):
     assert same(ranker.score(block), fitted[kind].score(block))
 
 
-@kinds
-def test_it_is_deterministic(world, fitted, make, block, kind):
-    _, log, _ = world
-    ranker = make(kind)
-    ranker.fit(log, 11)
-    assert same(ranker.score(block), fitted[kind].score(block))
-
-
 @pytest.mark.parametrize("kind", sorted(set(registry.kinds) - {"popularity", "wide"}))
 def test_another_key_starts_elsewhere(make, block, kind):
     assert not same(make(kind, key=1).score(block), make(kind, key=2).score(block))
-
-
-@kinds
-def test_a_warm_start_is_continued_training(world, fitted, make, block, kind):
-    _, log, _ = world
-    ranker = make(kind)
-    ranker.fit(days(log, 1, 2), 11)
-    ranker.score(block)
-    ranker.fit(days(log, 3, 3), 11)
-    assert same(ranker.score(block), fitted[kind].score(block))
-
-
-@kinds
-def test_saved_state_goes_on_as_if_it_had_never_left_memory(world, fitted, make, block, kind, tmp_path):
-    store, log, _ = world
-    ranker = make(kind)
-    ranker.fit(days(log, 1, 2), 11)
-    ranker.save(tmp_path)
-    loaded = registry.load(tmp_path, store.apps)
-    assert type(loaded) is type(ranker)
-    assert same(loaded.score(block), ranker.score(block))
-    loaded.fit(days(log, 3, 3), 11)
-    assert same(loaded.score(block), fitted[kind].score(block))
-    assert sorted(p.suffix for p in tmp_path.iterdir()) == [".json", ".safetensors"]
 
 
 @kinds
@@ -235,61 +103,6 @@ def test_published_form_round_trips(world, fitted, block, kind, tmp_path):
     assert meta["format"] == 1
     assert meta["sim_day"] == (None if kind == "random" else 3)
     assert all(count >= 0 for count in meta["nonzero"].values())
-
-
-@kinds
-def test_what_is_published_stays(world, make, block, kind):
-    _, log, _ = world
-    ranker = make(kind)
-    ranker.fit(days(log, 1, 1), 1)
-    published = ranker.publish()
-    before = published.score(block)
-    ranker.fit(days(log, 2, 3), 1)
-    assert same(published.score(block), before)
-
-
-@kinds
-def test_threads_share_a_published_ranker(fitted, block, kind):
-    published = fitted[kind].publish()
-    expected = published.score(block)
-    found = []
-    threads = [
-        threading.Thread(target=lambda: found.extend(published.score(block) for _ in range(3)))
-        for _ in range(3)
-    ]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert len(found) == 9
-    assert all(same(scores, expected) for scores in found)
-
-
-@kinds
-def test_extreme_inputs_give_no_nan(world, make, kind):
-    store, log, _ = world
-    first = days(log, 1, 1)
-    limits = np.iinfo(np.int32)
-    all_installed = np.tile(np.arange(60, dtype=np.int32), (len(first), 1))
-    all_installed[:, 1::2] = 3  # repeats
-    extreme = Log.concatenate(
-        [
-            dataclasses.replace(
-                first,
-                labels=np.full_like(first.labels, label),
-                positions=np.full_like(first.positions, 127),
-                requests=dataclasses.replace(
-                    first.requests, sim_day=np.full(len(first), day, np.int32), installed=all_installed
-                ),
-            )
-            for day, label in ((limits.min, 0), (0, 1), (limits.max, 1))
-        ]
-    )
-    ranker = make(kind)
-    for key in range(3):
-        ranker.fit(extreme, key)
-    assert np.isfinite(ranker.score(extreme.requests)).all()
-    assert np.isfinite(ranker.publish().score(store.requests(np.random.default_rng(0), 4, 9, 2))).all()
 
 
 @kinds
