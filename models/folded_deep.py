@@ -31,6 +31,9 @@ TILE = 1 << 18
 STEP = 16
 """Rows of a tile are a multiple of it: few shapes, and no ragged end in a matrix product."""
 
+ROUNDED_ROWS = 112
+"""Rows of every tile in bf16: by their number oneDNN chooses how it sums, and so how the sum is rounded."""
+
 LANES = 8
 
 _LOCAL = threading.local()  # scratch, by shape
@@ -181,23 +184,25 @@ class FoldedNet:
         self._most = max(STEP, TILE // hidden[0] // STEP * STEP)
 
     def rounded(self) -> Self:
-        """The same part with inputs, weights and results of its matrix products rounded to bf16.
+        """The same part with bf16 inputs and weights in its large matrix products, summed in fp32.
 
-        The first layer, the biases and the last weights stay fp32. Raises ValueError where the processor has
-        no bf16 products.
+        A layer's result is rounded once, after bias and ReLU. The first layer, the biases and, unless it is
+        the only other one, the last layer stay fp32: it is small, and its rounding is half of the error.
+        Raises ValueError where the processor has no bf16 products.
         """
         matmul.require_bf16()
-        other = copy.copy(self)
-        vars(other)["_layers"] = [weights.bfloat16() for weights in self._layers]
+        other, large = copy.copy(self), max(1, len(self._layers) - 1)
+        packed = [_packed(weights, min(ROUNDED_ROWS, self._most)) for weights in self._layers[:large]]
+        vars(other)["_layers"] = [*packed, *self._layers[large:]]
         return other
 
-    def _scratch(self, rows: int, kind: torch.dtype = torch.float32) -> list[torch.Tensor]:
+    def _scratch(self, rows: int) -> list[torch.Tensor]:
         """The layers' outputs for a tile of so many rows; each thread has its own."""
-        widths = (self._most, self._table.shape[1], *(w.shape[1] for w in self._layers))
+        widths = (self._most, self._table.shape[1], *map(len, self._biases))
         store: dict[Any, list[torch.Tensor]] = _LOCAL.__dict__
-        if (kind, widths) not in store:
-            store[kind, widths] = [torch.empty(self._most, width, dtype=kind) for width in widths[1:]]
-        return [tile[:rows] for tile in store[kind, widths]]
+        if widths not in store:
+            store[widths] = [torch.empty(self._most, width) for width in widths[1:]]
+        return [tile[:rows] for tile in store[widths]]
 
     def add(self, codes: Array, requests: Requests, out: Array) -> None:
         """Adds the part's log odds to `out` float32[B, C]; `codes` as of `features.user_codes`."""
@@ -213,8 +218,7 @@ class FoldedNet:
             self._pool,
             users,
         )
-        tiles_needed = max(1, -(-apps.size // self._most))
-        rows = -(-apps.size // (tiles_needed * STEP)) * STEP
+        rows = self._rows_of_a_tile(apps.size)
         tiles = self._scratch(rows)
         views = [tile.numpy() for tile in tiles]
         bias = self._biases[-1] if self._biases else np.zeros_like(self._out)
@@ -232,14 +236,36 @@ class FoldedNet:
                 views[0],
             )
             for k, weights in enumerate(self._layers):
-                if weights.dtype is torch.bfloat16:
-                    narrow = self._scratch(rows, torch.bfloat16)
-                    tiles[k + 1].copy_(torch.mm(narrow[k].copy_(tiles[k]), weights, out=narrow[k + 1]))
+                last = k + 1 == len(self._layers)
+                if weights.is_mkldnn:
+                    tiles[k + 1].copy_(_rounded_layer(tiles[k], weights, None if last else self._biases[k]))
                 else:
                     torch.mm(tiles[k], weights, out=tiles[k + 1])
-                if k + 1 < len(self._layers):
-                    _bias_relu(views[k + 1], self._biases[k])
+                    if not last:
+                        _bias_relu(views[k + 1], self._biases[k])
             _add_logits(views[-1], bias, self._out, self._out_bias, at, flat)
+
+    def _rows_of_a_tile(self, candidates: int) -> int:
+        """As even as the call allows; in bf16 always as many."""
+        if any(weights.is_mkldnn for weights in self._layers):
+            return min(ROUNDED_ROWS, self._most)
+        tiles = max(1, -(-candidates // self._most))
+        return -(-candidates // (tiles * STEP)) * STEP
+
+
+def _packed(weights: torch.Tensor, rows: int) -> torch.Tensor:
+    """Weights [H, H'] in bf16, in the order in which oneDNN reads them for products of so many rows."""
+    narrow = weights.t().contiguous().bfloat16()
+    packed: torch.Tensor = torch.ops.mkldnn._reorder_linear_weight(narrow, rows)  # noqa: SLF001
+    return packed
+
+
+def _rounded_layer(x: torch.Tensor, packed: torch.Tensor, bias: Array | None) -> torch.Tensor:
+    """bf16[T, H'] of ReLU(x weights + bias), or of x weights where there is no bias."""
+    add, activation = (None, "none") if bias is None else (torch.from_numpy(bias), "relu")
+    apply = torch.ops.mkldnn._linear_pointwise  # noqa: SLF001
+    result: torch.Tensor = apply(x.bfloat16(), packed, add, activation, [], "")
+    return result
 
 
 def _product(a: Array, b: Array) -> Array:
