@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
 
 Array = NDArray[Any]
@@ -38,15 +39,19 @@ def read_meta(folder: Path) -> dict[str, Any]:
 
     Raises:
         FileNotFoundError: if there is none.
-        ValueError: if it is not JSON, or of another format.
+        ValueError: if it is no JSON object with a kind, or of another format.
     """
     path = folder / META
     if not path.is_file():
         raise FileNotFoundError(f"{folder}: got no {META}, a complete model folder is needed")
     try:
-        meta: dict[str, Any] = json.loads(path.read_text("utf-8"))
-    except json.JSONDecodeError as error:
+        meta: Any = json.loads(path.read_bytes())
+    except (ValueError, RecursionError) as error:
         raise ValueError(f"{path}: got no valid JSON ({error})") from error
+    if not isinstance(meta, dict) or not isinstance(meta.get("kind"), str):
+        raise ValueError(  # noqa: TRY004 - the file is at fault
+            f"{path}: got no object with a kind, the meta.json of a model is needed"
+        )
     if meta.get("format") != FORMAT:
         raise ValueError(f"{path}: got format {meta.get('format')}, {FORMAT} is allowed")
     return meta
@@ -62,7 +67,7 @@ def read(folder: Path, kind: str | None, form: str) -> tuple[dict[str, Array], d
 
     Raises:
         FileNotFoundError: if a file is missing.
-        ValueError: if `meta.json` is not JSON, or of another format, form or kind.
+        ValueError: if a file cannot be read, or is of another format, form or kind.
     """
     meta = read_meta(folder)
     if kind is not None and meta.get("kind") != kind:
@@ -72,4 +77,8 @@ def read(folder: Path, kind: str | None, form: str) -> tuple[dict[str, Array], d
     path = folder / ARRAYS
     if not path.is_file():
         raise FileNotFoundError(f"{folder}: got no {ARRAYS}, a complete model folder is needed")
-    return load_file(path), meta
+    try:
+        arrays: dict[str, Array] = load_file(path)
+    except (SafetensorError, OSError, KeyError, TypeError) as error:  # the latter two: of a type numpy lacks
+        raise ValueError(f"{path}: got an unreadable file ({error}), safetensors are needed") from error
+    return arrays, meta

@@ -27,7 +27,7 @@ True
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Self
@@ -254,9 +254,16 @@ class WideDeepClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
 
         Raises:
             FileNotFoundError: if a file is missing.
-            ValueError: if the files are of another format or kind.
+            ValueError: if the files are of another format or kind, or do not fit together.
         """
         arrays, meta = checkpoint.read(Path(folder), cls.__name__, "trainable")
+        try:
+            return cls._restored(arrays, meta)
+        except (LookupError, TypeError, AttributeError, OverflowError, RuntimeError) as error:
+            raise ValueError(f"{folder}: got no {cls.__name__} ({error!r}), a saved one is needed") from error
+
+    @classmethod
+    def _restored(cls, arrays: Mapping[str, Array], meta: Mapping[str, Any]) -> Self:
         columns = {k: _tuples(v) if isinstance(v, list) else v for k, v in meta["columns"].items()}
         self = cls(**{k: _tuples(v) if k == "hidden" else v for k, v in meta["parameters"].items()})
         self.settings_ = TableSettings(**columns)
@@ -269,9 +276,11 @@ class WideDeepClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         self.encoder_ = TableEncoder.from_state(self.settings_, part)
         half = np.array([0.0, 1.0])
         self.model_ = self._new_model(half, half + 1, np.random.default_rng(0))
-        self.model_.restore(
-            {n.removeprefix("model."): a for n, a in arrays.items() if n.startswith("model.")}
-        )
+        state = {n.removeprefix("model."): a for n, a in arrays.items() if n.startswith("model.")}
+        for name, fresh in self.model_.to_state().items():  # compiled loops do not look at lengths
+            if state[name].shape != fresh.shape or state[name].dtype != fresh.dtype:
+                raise ValueError(f"{name}: got shape {state[name].shape}, {fresh.shape} is needed")
+        self.model_.restore(state)
         return self
 
     def _frame(self, frame: Any, *, reset: bool) -> pd.DataFrame:

@@ -68,7 +68,7 @@ def load(folder: Path, apps: AppTable) -> TrainableRanker:
         FileNotFoundError: if the folder is not complete.
         ValueError: if it holds no trainable ranker of a known kind.
     """
-    ranker: TrainableRanker = ranker_class(checkpoint.read_meta(folder)["kind"]).load(folder, apps)
+    ranker: TrainableRanker = _loaded(ranker_class(checkpoint.read_meta(folder)["kind"]), folder, apps)
     return ranker
 
 
@@ -84,5 +84,13 @@ def load_published(folder: Path, apps: AppTable) -> PublishedRanker:
     """
     cls = ranker_class(checkpoint.read_meta(folder)["kind"])
     form: Any = Published if issubclass(cls, Learned) else getattr(cls, "Published", cls)
-    ranker: PublishedRanker = form.load(folder, apps)
+    ranker: PublishedRanker = _loaded(form, folder, apps)
     return ranker
+
+
+def _loaded(form: Any, folder: Path, apps: AppTable) -> Any:
+    """What `form` loads; a file that lacks something, or holds it in another shape, raises ValueError."""
+    try:
+        return form.load(folder, apps)
+    except (LookupError, TypeError, AttributeError, OverflowError, RuntimeError) as error:
+        raise ValueError(f"{folder}: got no {form.__name__} ({error!r}), a saved one is needed") from error

@@ -16,7 +16,7 @@ from typing import Any, Protocol, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from models import checkpoint
+from models import checkpoint, published_form
 from models.catalogue import Catalogue, user_codes
 from models.folded_deep import FoldedNet
 from models.folded_fm import FoldedFM
@@ -148,9 +148,11 @@ class Published:
 
         Raises:
             FileNotFoundError: if the folder is not complete.
-            ValueError: if it is of another format or form, or the arrays speak of apps beyond the table.
+            ValueError: if it is of another format or form, or arrays and `meta.json` do not fit together or
+                to the table.
         """
         arrays, meta = checkpoint.read(folder, None, "published")
+        published_form.check(apps, meta, arrays)
         return cls(apps, meta.pop("kind"), meta, arrays)
 
 
