@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import streamlit as st
 
-from dashboard import shell
+from dashboard import shell, words
 from experiment.words import arm_name
 
 st.set_page_config(
-    page_title="Storelift", page_icon=shell.HERE / "icon.svg", layout="wide", initial_sidebar_state="auto"
+    page_title="Storelift", page_icon=shell.HERE / "icon.svg", layout="wide", initial_sidebar_state=300
 )
 st.logo(shell.HERE / "icon.svg", size="large")
 st.html(shell.HERE / "style.css")
@@ -80,6 +80,7 @@ def sidebar() -> None:
             bind="query-params",
             help="Newest first. Type to search.",
         )
+        st.caption(words.census(shell.runs()))
         st.selectbox(
             "Intervals",
             list(shell.LEVELS),

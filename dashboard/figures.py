@@ -11,7 +11,7 @@ from typing import Any
 
 import plotly.graph_objects as go
 
-from dashboard.palette import GREY, Ink
+from dashboard.palette import GREY, SERIES, Ink
 from experiment.words import arm_name
 
 POINTS = 2000
@@ -65,7 +65,14 @@ def frame(
     )
     figure.update_xaxes(title_text=x, showgrid=False, zeroline=False, automargin=True)
     figure.update_yaxes(title_text=y, tickformat=tickformat, zeroline=False, automargin=True, nticks=7)
+    figure.for_each_xaxis(_unsigned_zero)
+    figure.for_each_yaxis(_unsigned_zero)
     return figure
+
+
+def _unsigned_zero(axis: Any) -> None:
+    """Formats with a sign write +0%, which is neither more nor less."""
+    axis.labelalias = {f"+{zero}": zero for zero in ("0%", "0.00", "0.000")}
 
 
 def lifts(
@@ -112,11 +119,11 @@ def lifts(
             yanchor="top",
         )
     frame(figure, x=x, y=f"{unit} ({band})", tickformat="+.0%" if relative else "+.2f")
-    return _whole_days(figure, lines)
+    return whole_days(figure, [x for line in lines for x in line.x])
 
 
-def _whole_days(figure: go.Figure, lines: Sequence[Line]) -> go.Figure:
-    xs = [x for line in lines for x in line.x]
+def whole_days(figure: go.Figure, xs: Sequence[Any]) -> go.Figure:
+    """The figure with ticks on whole days only, a dozen at most, where `xs` are days."""
     if xs and all(isinstance(x, int) for x in xs):
         span = max(xs) - min(xs)
         figure.update_xaxes(dtick=max(1, -(-span // 12)), range=[min(xs) - 0.4, max(xs) + 0.4])
@@ -215,7 +222,7 @@ def counts(lines: Sequence[Line], inks: Mapping[str, Ink], *, y: str, height: in
         )
     frame(figure, x="Day of the experiment", y=y, height=height, tickformat=",")
     figure.update_yaxes(rangemode="tozero")
-    return _whole_days(figure, lines)
+    return whole_days(figure, [x for line in lines for x in line.x])
 
 
 def power_curve(
@@ -233,7 +240,11 @@ def power_curve(
                 y=list(values),
                 name=name,
                 mode="lines",
-                line={"width": 2, "dash": ("solid", "dash")[number % 2]},
+                line={
+                    "width": 2,
+                    "color": SERIES[number % len(SERIES)],
+                    "dash": ("solid", "dash")[number % 2],
+                },
                 hovertemplate="%{y:.0%}",
             )
         )

@@ -8,8 +8,8 @@ from typing import Any
 
 import plotly.graph_objects as go
 
-from dashboard.figures import Line, frame
-from dashboard.palette import GREY, Ink
+from dashboard.figures import Line, frame, whole_days
+from dashboard.palette import GREY, SERIES, Ink
 from experiment.words import arm_name
 
 RED = "#B3261E"
@@ -51,10 +51,7 @@ def measured(
             )
         )
     frame(figure, x="Day of the experiment", y=y, height=320)
-    xs = [x for line in lines for x in line.x]
-    if xs:
-        figure.update_xaxes(dtick=max(1, -(-(max(xs) - min(xs)) // 12)))
-    return figure
+    return whole_days(figure, [x for line in lines for x in line.x])
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +70,7 @@ def off_and_on(spots: Sequence[Spot], inks: Mapping[str, Ink]) -> go.Figure:
     """Offline AUC against online lift: our arms filled with crosses of intervals, the paper's hollow."""
     figure = go.Figure()
     figure.add_hline(y=0, line_color=GREY, line_width=2, line_dash="dash")
+    known = [end for spot in spots for end in (spot.auc, *(spot.auc_ci or ()))]
     for spot in spots:
         ink = inks[spot.arm]
         fill = "rgba(0,0,0,0)" if spot.theirs else ink.colour
@@ -82,11 +80,8 @@ def off_and_on(spots: Sequence[Spot], inks: Mapping[str, Ink]) -> go.Figure:
                 x=[spot.auc],
                 y=[spot.lift],
                 name=name,
-                text=[name],
-                textposition="top center",
-                textfont={"size": 11},
-                mode="markers" if spot.theirs else "markers+text",
-                showlegend=False,
+                mode="markers",
+                showlegend=not spot.theirs,
                 marker={
                     "color": fill,
                     "symbol": ink.shape,
@@ -106,7 +101,6 @@ def off_and_on(spots: Sequence[Spot], inks: Mapping[str, Ink]) -> go.Figure:
         tickformat="+.0%",
     )
     figure.update_layout(hovermode="closest")
-    known = [spot.auc for spot in spots]
     if known:
         room = 0.12 * max(max(known) - min(known), 0.01)
         figure.update_xaxes(range=[min(known) - room, max(known) + room])
@@ -139,7 +133,7 @@ class Judgement:
 
 
 def gate(nights: Sequence[Judgement], inks: Mapping[str, Ink]) -> go.Figure:
-    """What each night's model gained over the one before it; crosses are refused ones."""
+    """What each night's model gained over the one before it; crosses in their arm's hue are refused."""
     figure = go.Figure()
     figure.add_hline(y=0, line_color=GREY, line_width=1.5, line_dash="dash")
     for arm in dict.fromkeys(one.arm for one in nights):
@@ -165,11 +159,17 @@ def gate(nights: Sequence[Judgement], inks: Mapping[str, Ink]) -> go.Figure:
                 name="refused",
                 text=[f"{arm_name(one.arm)}: {one.reasons}" for one in refused],
                 mode="markers",
-                marker={"color": RED, "symbol": "x", "size": 13, "line": {"width": 1}},
+                marker={
+                    "color": [inks[one.arm].colour for one in refused],
+                    "symbol": "x",
+                    "size": 12,
+                    "line": {"width": 2, "color": RED},
+                },
                 hovertemplate="%{text}",
             )
         )
-    return frame(figure, x="Night after day", y="AUC gained on the holdout", height=300, tickformat="+.3f")
+    frame(figure, x="Night after day", y="AUC gained on the holdout", height=300, tickformat="+.3f")
+    return whole_days(figure, [one.day for one in nights if one.gain is not None or not one.accepted])
 
 
 def calibration_curve(
@@ -229,7 +229,11 @@ def rates(groups: Mapping[str, Sequence[tuple[str, float]]], level: float, *, x:
                 y=[label for label, _ in rows],
                 name=name,
                 mode="markers",
-                marker={"size": 10, "symbol": ("circle", "diamond-open", "square", "cross")[number % 4]},
+                marker={
+                    "size": 10,
+                    "color": SERIES[number % len(SERIES)],
+                    "symbol": ("circle", "diamond-open", "square", "cross")[number % 4],
+                },
                 hovertemplate="%{x:.1%}<extra>%{y}</extra>",
             )
         )
@@ -258,7 +262,12 @@ def histogram(
                 y=[*counts, counts[-1]],
                 name=name,
                 mode="lines",
-                line={"shape": "hv", "width": 2, "dash": ("solid", "dot")[number % 2]},
+                line={
+                    "shape": "hv",
+                    "width": 2,
+                    "color": SERIES[number % len(SERIES)],
+                    "dash": ("solid", "dot")[number % 2],
+                },
                 hovertemplate="%{y:,}",
             )
         )

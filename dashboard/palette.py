@@ -21,6 +21,10 @@ KNOWN = {
 }
 OTHERS = ("#56B4E9", "#CC79A7", "#E69F00", "#8C6BB1", "#A6761D", "#1B9E77", "#E7298A", "#7570B3")
 
+SERIES = ("#8C6BB1", "#A6761D", "#C0568B")
+"""Of lines and bars that are no arm's: methods, engines."""
+
+OWN_SHAPES = {"wide": "circle", "deep": "square", "wide_deep": "diamond"}
 SHAPES = ("circle", "square", "diamond", "triangle-up", "cross", "pentagon")
 
 BAND = 0.18
@@ -49,10 +53,14 @@ def inks(arms: Sequence[str]) -> dict[str, Ink]:
     """How each of `arms` is drawn: known arms by name, others in their order."""
     spare = [hue for hue in OTHERS if hue not in {KNOWN[arm] for arm in arms if arm in KNOWN}] or list(OTHERS)
     found: dict[str, Ink] = {}
-    others = 0
-    for number, arm in enumerate(arms):
+    others = drawn = 0
+    free = [shape for shape in SHAPES if shape not in {OWN_SHAPES[arm] for arm in arms if arm in OWN_SHAPES}]
+    for arm in arms:
         hue = KNOWN.get(arm)
         if hue is None:
             hue, others = spare[others % len(spare)], others + 1
-        found[arm] = Ink(hue, SHAPES[number % len(SHAPES)])
+        shape = OWN_SHAPES.get(arm)
+        if shape is None:
+            shape, drawn = free[drawn % len(free)], drawn + 1
+        found[arm] = Ink(hue, shape)
     return found

@@ -42,6 +42,14 @@ def calibration(document: Document) -> None:
             alt=_worst(one.methods),
         )
     with right:
+        rows = [(m.name, m.coverage) for m in one.methods if m.coverage is not None]
+        shell.chart(
+            lab_figures.rates({"replays": rows}, 0.95, x="Intervals that hold the true lift"),
+            key="calibration-coverage",
+            alt=_lowest(one.methods),
+        )
+    left, right = st.columns(2, gap="medium")
+    with left:
         if one.p_values:
             shell.chart(
                 lab_figures.histogram(
@@ -53,8 +61,9 @@ def calibration(document: Document) -> None:
                 key="calibration-p",
                 alt="A/A p-values: flat with users as units; with impressions as units they pile up at 0",
             )
-    head = ["", "False positives", "Coverage", "Power", "Interval width"]
-    st.html(markup.table(head, [_row(m) for m in one.methods]))
+    with right:
+        head = ["", "False positives", "Coverage", "Power", "Interval width"]
+        st.html(markup.table(head, [_row(m) for m in one.methods]))
     st.caption(
         f"{replays:,} experiments drawn; true lift {percent(one.true_lift)}. A right method rejects 5% of "
         "A/A experiments, and its intervals hold the truth in 95%; always-valid ones may do better. Naive "
@@ -68,6 +77,13 @@ def _worst(methods: Sequence[Method]) -> str:
     highest = max((m.false_positives or 0.0 for m in right), default=0.0)
     wrong = max((m.false_positives or 0.0 for m in naive), default=0.0)
     return f"Right methods reject at most {highest:.1%} of A/A experiments, naive ones up to {wrong:.1%}"
+
+
+def _lowest(methods: Sequence[Method]) -> str:
+    right = [m.coverage for m in methods if not m.naive and m.coverage is not None]
+    naive = [m.coverage for m in methods if m.naive and m.coverage is not None]
+    worst = f"; naive ones in as few as {min(naive):.1%}" if naive else ""
+    return f"Right intervals hold the true lift in at least {min(right, default=0.0):.1%}{worst}"
 
 
 def _row(method: Method) -> list[str]:

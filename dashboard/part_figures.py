@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 import plotly.graph_objects as go
 
 from dashboard.figures import Line, frame
-from dashboard.palette import GREY, Ink
+from dashboard.palette import GREY, SERIES, Ink
 
 THEIRS = "In the paper"
 """The name of the bars that are the paper's figures."""
@@ -26,9 +26,10 @@ def bars(groups: Mapping[str, Mapping[str, float]], *, y: str, tickformat: str |
                 text=[f"{v:.2g}" if v < 10 else f"{v:.0f}" for v in values.values()],
                 textposition="outside",
                 cliponaxis=False,
-                marker={"color": GREY, "pattern": {"shape": "/"}}
-                if theirs
-                else {"opacity": 1 - 0.25 * (number % 3)},
+                marker={
+                    "color": GREY if theirs else SERIES[number % len(SERIES)],
+                    "pattern": {"shape": "/" if theirs else ("", ".", "-")[number % 3]},
+                },
                 hovertemplate="%{y:.3g}",
             )
         )

@@ -19,7 +19,7 @@ class Request:
 
     Attributes:
         number: its id, as text, as it may exceed what a page's script counts to. facts: who asked, and when.
-        shown: a row per shown app. installed: the user's apps then. model: that served.
+        shown: a row per shown app, chances in percent. installed: the user's apps then. model: that served.
     """
 
     number: str
@@ -63,9 +63,9 @@ def request(run: Run, arm: str, day: int, number: str) -> Request | None:
             "app": row["apps"][i],
             "found by": row["sources"][i],
             "score": row["scores"][i],
-            "predicted": 1 / (1 + math.exp(-row["scores"][i])),
+            "predicted": 100 / (1 + math.exp(-row["scores"][i])),
             "acquired": bool(row["labels"][i]),
-            "true chance": chances[i],
+            "true chance": None if chances[i] is None else 100 * chances[i],
             "exception": exceptions[i],
         }
         for i in range(count)

@@ -140,7 +140,8 @@ def _merged(own: Document, built: Document) -> Document:
     comparisons = [{**c, "true_lift": true.get((c["arm"], c["control"]))} for c in built["comparisons"]]
     looks = {day["day"]: day["comparisons"] for day in built["days"]}
     days = [{**day, "comparisons": looks.get(day["day"], [])} for day in own.get("days", [])]
-    return {**own, "run": run, "comparisons": comparisons, "days": days, "verdict": built["verdict"]}
+    judged = {name: built[name] for name in ("verdict", "guardrails") if name in built}
+    return {**own, "run": run, "comparisons": comparisons, "days": days, **judged}
 
 
 def _with_entries(built: dict[str, Any], entries: Sequence[tuple[int, Document]]) -> Document:

@@ -140,6 +140,7 @@ def _row(row: Row, inks: Mapping[str, Ink], low: float, high: float, step: float
     sign, word = MARKS[row.mark]
     label = row.p_label if row.p_raw is None else f"{row.p_label}, raw {p_value(row.p_raw)}"
     p = DASH if row.p is None else p_value(row.p)
+    short = f"{row.control} → {row.value}, p {p}"
     return (
         f'<div class="sc-row sc-{row.mark}" role="row" title="{escape(row.why, quote=True)}">'
         f'<span role="rowheader">{dot(row.arm, inks)}{escape(arm_name(row.arm))}</span>'
@@ -149,7 +150,8 @@ def _row(row: Row, inks: Mapping[str, Ink], low: float, high: float, step: float
         f'<span role="cell" class="sc-num sc-lift"><b>{escape(percent(row.lift))}</b>'
         f"<small>{escape(interval(row.ci))}</small></span>"
         f'<span role="cell" class="sc-num sc-p">{escape(p)}<small>{escape(label)}</small></span>'
-        f'<span role="cell" class="sc-mark"><i aria-hidden="true">{sign}</i> {escape(word)}</span></div>'
+        f'<span role="cell" class="sc-mark"><i aria-hidden="true">{sign}</i> {escape(word)}'
+        f'<small class="sc-short">{escape(short)}</small></span></div>'
     )
 
 

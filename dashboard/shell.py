@@ -161,7 +161,7 @@ def chart(figure: Any, key: str, alt: str) -> None:
         if box.open:
             rows = numbers(figure)
             st.caption(alt)
-            st.dataframe(rows, hide_index=True, height=min(38 + 35 * len(rows), 320))
+            st.dataframe(rows, hide_index=True, height="content" if len(rows) < 9 else 320)
             st.download_button(
                 "CSV",
                 as_csv(rows),

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from dashboard import diaries
 from dashboard import results as outcome
-from dashboard.reading import Document, Run
+from dashboard.metric_list import METRICS
+from dashboard.reading import STATES, Document, Run
 from experiment.reporting.text import STATUS_WORDS, level, power_note
 from experiment.words import arm_name, duration, interval, p_value, percent
 
@@ -83,7 +85,7 @@ def verdict(run: Run, results: Document | None) -> Verdict:
             "Restore the folder, or run it again: equal settings and seed give equal results.",
         )
     ordered = sorted(compared, key=lambda c: -(c["lift"] if c["lift"] is not None else -9.0))
-    evidence = tuple(_evidence(c, results) for c in ordered)
+    evidence = (*(_evidence(c, results) for c in ordered), *broken_guardrails(results))
     known = [c for c in compared if c["status"] == "ok"]
     headline, tone = _headline(known, results)
     if outcome.provisional(results):
@@ -179,6 +181,23 @@ def _note(known: Sequence[Comparison], results: Document) -> str:
     return "The always-valid intervals, which may be read on any day, agree."
 
 
+def broken_guardrails(results: Document) -> list[str]:
+    """A sentence for each guardrail that fell by more than its margin; the arms that let it fall."""
+    fallen: dict[str, list[tuple[str, float]]] = {}
+    for one in results.get("guardrails") or []:
+        value, base, margin = one.get("value"), one.get("control_value"), one.get("margin")
+        if value is None or not base or margin is None or one.get("control") != results["run"]["control"]:
+            continue
+        if not one["passed"] and value / base - 1 < -margin:
+            fallen.setdefault(one["metric"], []).append((one["arm"], value / base - 1))
+    found = []
+    for metric in METRICS:
+        if metric.key in fallen and metric.margin is not None:
+            arms = ", ".join(f"{arm_name(arm)} {percent(change)}" for arm, change in fallen[metric.key])
+            found.append(f"But a guardrail: {metric.name} fell beyond its {100 * metric.margin:g}%: {arms}.")
+    return found
+
+
 def health(run: Run, results: Document) -> list[Check]:
     """What to look at before the lifts."""
     of = results["health"]
@@ -261,6 +280,13 @@ def ago(wall_s: float | None) -> str:
         if seconds >= size:
             return f"{seconds / size:.0f} {unit} ago"
     return f"{seconds:.0f} s ago"
+
+
+def census(runs: Sequence[Run]) -> str:
+    """How many runs there are, and in which states: `3 runs: 1 running, 2 done`."""
+    states = Counter(run.state for run in runs)
+    parts = ", ".join(f"{states[state]} {state}" for state in STATES if states[state])
+    return f"{len(runs)} {'run' if len(runs) == 1 else 'runs'}: {parts}"
 
 
 def day_of(run: Run) -> str:

@@ -40,7 +40,7 @@ st.dataframe(
     table,
     hide_index=True,
     key="runs-table",
-    height=min(38 + 35 * len(table), 330),
+    height="content" if len(table) < 10 else 330,
     column_config={"started": st.column_config.DatetimeColumn("started", format="YYYY-MM-DD HH:mm")},
 )
 chosen = st.multiselect(

@@ -51,17 +51,17 @@ else:
     st.dataframe(
         one.shown,
         hide_index=True,
-        height=38 + 35 * len(one.shown),
+        height="content",
         column_config={
             "score": st.column_config.NumberColumn(
                 "score", format="%.2f", help="Log odds of the serving model."
             ),
             "predicted": st.column_config.ProgressColumn(
-                "predicted", format="percent", min_value=0, max_value=1
+                "predicted", format="%.1f%%", min_value=0, max_value=100
             ),
             "acquired": st.column_config.CheckboxColumn("acquired"),
             "true chance": st.column_config.ProgressColumn(
-                "true chance", format="percent", min_value=0, max_value=1
+                "true chance", format="%.1f%%", min_value=0, max_value=100
             ),
             "exception": st.column_config.NumberColumn(
                 "exception",

@@ -6,17 +6,35 @@ import json
 
 import streamlit as st
 
-from dashboard import card_rows, markup, paper, scorecard, shell, words
+from dashboard import card_rows, glance, markup, paper, scorecard, shell, words
 from dashboard.palette import inks
 from experiment.reporting.text import level, power_note
 
-run, found = shell.opened_results("Overview", "")
+run, found = shell.opened_results(
+    "Overview",
+    "Rankers on trial in a simulated app store: each serves its own users and learns from them every night. "
+    "Whose users acquire more of what they are shown?",
+)
 control = found["run"]["control"]
 checks = words.health(run, found)
 
 st.html(markup.health(checks))
 verdict = words.verdict(run, found)
 st.html(markup.verdict(verdict, words.trust(checks)))
+
+with st.container(horizontal=True):
+    for tile in glance.tiles(run, found):
+        st.metric(
+            tile.name,
+            tile.value,
+            tile.beside,
+            delta_color="off",
+            delta_arrow="off",
+            chart_data=list(tile.days) or None,
+            border=True,
+            height="stretch",
+            help=tile.meaning,
+        )
 
 with st.container(horizontal=True, vertical_alignment="bottom"):
     shell.heading("Scorecard")

@@ -34,18 +34,6 @@ with left:
         key="start-preset",
     )
     shape = knobs.of_preset(preset)
-    seed = st.number_input(
-        "Seed",
-        0,
-        2**53 - 1,
-        0,
-        1,
-        key="start-seed",
-        help="Draws the world, the users and every coin. Same seed, same result.",
-    )
-    name = st.text_input(
-        "Name of the run", key="start-name", placeholder="by date and preset", help="The name of its folder."
-    )
 with right:
     arms = st.multiselect(
         "Arms",
@@ -57,6 +45,18 @@ with right:
     )
     days = st.number_input(
         "Days of the experiment", 1, 365, int(shape.value("experiment.days")), 1, key=f"start-days-{preset}"
+    )
+    seed = st.number_input(
+        "Seed",
+        0,
+        2**53 - 1,
+        0,
+        1,
+        key="start-seed",
+        help="Draws the world, the users and every coin. Same seed, same result.",
+    )
+    name = st.text_input(
+        "Name of the run", key="start-name", placeholder="by date and preset", help="The name of its folder."
     )
     stop_early = st.toggle(
         "Stop once every lift is decided",

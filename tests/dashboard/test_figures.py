@@ -85,12 +85,30 @@ def test_the_papers_spots_are_hollow():
     assert named(figure, "Deep").error_y.array[0] == pytest.approx(0.02)
 
 
+def test_an_arm_has_the_same_sign_whoever_is_beside_it():
+    assert inks(["deep", "wide_deep"])["deep"] == INKS["deep"]
+    assert inks(["mine", "wide"])["mine"].shape not in {ink.shape for ink in INKS.values()}
+
+
+def test_zero_has_no_sign():
+    figure = figures.lifts([Line("deep", [1], [0.1])], INKS)
+    assert figure.layout.yaxis.labelalias["+0%"] == "0%"
+
+
+def test_off_and_on_has_room_for_its_intervals():
+    spots = [Spot("deep", 0.7, 0.1, (0.6, 0.8), (0.0, 0.2)), Spot("wide", 0.72, 0.0, theirs=True)]
+    low, high = lab_figures.off_and_on(spots, INKS).layout.xaxis.range
+    assert low < 0.6
+    assert high > 0.8
+
+
 def test_refused_models_are_crosses():
     nights = [Judgement("deep", 1, 0.01, True, ""), Judgement("deep", 2, None, False, "not finite")]
     figure = lab_figures.gate(nights, INKS)
     assert list(named(figure, "Deep").x) == [1]
     assert named(figure, "refused").marker.symbol == "x"
     assert list(named(figure, "refused").text) == ["Deep: not finite"]
+    assert list(named(figure, "refused").marker.color) == [KNOWN["deep"]]
 
 
 def test_no_figure_chooses_a_template():
