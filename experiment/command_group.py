@@ -44,6 +44,7 @@ LATER = (
         },
     ),
     Later("experiment.truth.command", {"truth": "Replay every user under every arm: the true lift."}),
+    Later("experiment.slices.command", {"slices": "Part what each arm showed by what it could know."}),
     Later(
         "experiment.calibration.calibrate",
         {"calibrate": "Hold the statistics against the truth: errors, coverage, power."},

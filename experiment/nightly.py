@@ -79,7 +79,7 @@ def learn(task: LearnTask) -> Learned:
     trainer = _trainer(task)
     if day == 0:
         _offline(task, trainer.publish())
-    training, held_out = _night_log(task.run, config, task.learner, day)
+    training, held_out = night_log(task.run, config, task.learner, day)
     if len(training):
         trainer.fit(training, plan.training_key(config, day))
     verdict: Verdict | None = None
@@ -154,7 +154,7 @@ def _trainer(task: LearnTask) -> TrainableRanker:
         )
     for day in task.accepted[len(fitted) :]:
         learner = plan.learner_of(task.config, task.learner.arms[0], day)
-        training, _ = _night_log(task.run, task.config, learner, day)
+        training, _ = night_log(task.run, task.config, learner, day)
         trainer.fit(training, plan.training_key(task.config, day))
     return trainer
 
@@ -191,7 +191,7 @@ def _publish(task: LearnTask, model: PublishedRanker) -> None:
             model.save(folder)
 
 
-def _night_log(run: Path, config: Config, learner: plan.Learner, day: int) -> tuple[Log, Log]:
+def night_log(run: Path, config: Config, learner: plan.Learner, day: int) -> tuple[Log, Log]:
     """What the learner trains on, and the requests held out for the gate (none in the pre-period)."""
     log = day_log(run, config, learner.sources, day)
     held = np.zeros(len(log), bool)

@@ -1,0 +1,1 @@
+"""Where arms differ: what each showed, in parts by what its own training log could tell of it."""

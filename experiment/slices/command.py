@@ -1,0 +1,136 @@
+"""`storelift slices`: where memorising and where generalising wins, in parts of what a run showed.
+
+It is measured once, arm by arm on the executor, and saved as `metrics/slices.json`; then it is read.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+if TYPE_CHECKING:
+    from experiment.folder.rundir import RunFolder
+    from experiment.slices.measure import SliceTask
+
+SLICES = "metrics/slices.json"
+
+Tell = Callable[[int, int], None]
+"""Is told how many arms of how many are done."""
+
+
+def find_slices(path: Path | str, *, workers: int | None = None, tell: Tell | None = None) -> dict[str, Any]:
+    """The document of `metrics/slices.json` of the run at `path`; measures what has not been measured.
+
+    Args:
+        path: of a run folder. workers: processes, as `run.workers`; by default as the run says.
+        tell: is told of the progress.
+
+    Raises:
+        RunFolderError: there is no run, or a file of it is not what was written.
+        BadInput: the run is not finished, or its log is gone.
+        LockedError: another process is writing the run.
+    """
+    from experiment.executor import open_executor
+    from experiment.folder.rundir import RunFolder
+    from experiment.slices.document import FORMAT, build
+    from experiment.slices.measure import ArmSlices, measure
+    from experiment.truth.command import days_run, refuse_unfinished
+
+    folder = RunFolder.open(Path(path))
+    refuse_unfinished(folder)
+    if SLICES in folder.manifest.artefacts:
+        known: dict[str, Any] = json.loads(folder.trusted(folder.path / SLICES).read_bytes())
+        if known["format"] == FORMAT:
+            return known
+    _check_inputs(folder)
+    with folder.locked():
+        tasks = _tasks(folder)
+        count = folder.config.run.workers if workers is None else workers
+        done = 0
+
+        def note(_: ArmSlices) -> None:
+            nonlocal done
+            done += 1
+            if tell is not None:
+                tell(done, len(tasks))
+
+        if tell is not None:
+            tell(0, len(tasks))
+        with open_executor(count, len(tasks)) as executor:
+            found = executor.map(measure, tasks, list(range(len(tasks))), note)
+        document = build(folder.config, found, days_run(folder))
+        folder.write_json(folder.path / SLICES, document)
+        folder.finish_day(folder.manifest.finished_day or 0)
+    return document
+
+
+def _check_inputs(folder: RunFolder) -> None:
+    """Raises unless the log, its truth and the days' entries are there as they were written."""
+    from experiment.errors import BadInput
+
+    kinds = ("log/", "truth/", "metrics/days/")
+    names = [name for name in folder.manifest.artefacts if name.startswith(kinds)]
+    for kind in kinds:
+        if not any(name.startswith(kind) for name in names):
+            raise BadInput(f"{folder.path}: got a run without {kind}, allowed: a run with its log and truth")
+    for name in names:
+        folder.manifest.check(folder.path, name)
+
+
+def _tasks(folder: RunFolder) -> list[SliceTask]:
+    from experiment.folder.paths import RunPaths
+    from experiment.slices.measure import SliceTask
+    from experiment.truth.command import days_run
+
+    config, days = folder.config, days_run(folder)
+    entries = {
+        day: json.loads(RunPaths(folder.path).day_entry(day).read_bytes())["trained"]
+        for day in (*config.pre_days(), *days)
+    }
+    return [
+        SliceTask(
+            folder.path, config, arm, days, frozenset(day for day, arms in entries.items() if arm in arms)
+        )
+        for arm in config.arms
+    ]
+
+
+def register(app: typer.Typer) -> None:
+    """Adds the command `slices`."""
+
+    @app.command()
+    def slices(
+        run_dir: Annotated[Path, typer.Argument(metavar="DIR", help="A finished run.")],
+        cut: Annotated[
+            str | None, typer.Option(metavar="CUT", help="One cut: pair, exception, stale, age, …")
+        ] = None,
+        workers: Annotated[
+            int | None, typer.Option(help="Worker processes; 0 takes one per core, else as the run did.")
+        ] = None,
+        as_json: Annotated[
+            bool, typer.Option("--json", help="One JSON document, and nothing else, on standard output.")
+        ] = False,
+        quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress.")] = False,
+    ) -> None:
+        """Part what each arm showed by what it could know, and count what it explored."""
+        from experiment.errors import BadInput
+        from experiment.slices.cuts import CUTS
+        from experiment.watching import watched
+
+        if cut is not None and cut not in CUTS:
+            raise BadInput(f"cut: got {cut!r}, allowed: {', '.join(CUTS)}")
+        with watched("measuring arms", quiet=quiet) as tell:
+            document = find_slices(run_dir, workers=workers, tell=tell)
+        if as_json:
+            typer.echo(json.dumps(document, indent=2, ensure_ascii=False, allow_nan=False))
+            return
+        from rich.console import Console
+
+        from experiment.slices.table import render
+
+        console = Console(highlight=False)
+        console.print(render(document, console.width, cut))
