@@ -27,7 +27,13 @@ class WorkerLostError(RuntimeError):
 
 
 class Executor(Protocol):
-    """Does tasks; used as a context manager, so that no worker outlives a run."""
+    """Does tasks; used as a context manager, so that no worker outlives a run.
+
+    Attributes:
+        workers: tasks done at the same time.
+    """
+
+    workers: int
 
     def map(
         self,
@@ -48,6 +54,8 @@ class Executor(Protocol):
 
 class InProcess:
     """Does one task after the other in this process."""
+
+    workers = 1
 
     def map(
         self,
@@ -81,6 +89,7 @@ class Processes:
     def __init__(self, workers: int) -> None:
         for name in _ONE_THREAD:
             os.environ[name] = "1"
+        self.workers = workers
         context = multiprocessing.get_context("spawn")
         self._pools = [
             ProcessPoolExecutor(1, mp_context=context, initializer=_start_worker) for _ in range(workers)
@@ -128,6 +137,16 @@ class Processes:
             if error is not None:
                 _terminate(_processes(pool))
             pool.shutdown(wait=True, cancel_futures=True)
+
+
+def balanced(costs: Sequence[float], workers: int) -> list[int]:
+    """A slot for each task; all workers get about as much to do: the longest first, to the idlest."""
+    load = [0.0] * workers
+    slots = [0] * len(costs)
+    for task in sorted(range(len(costs)), key=lambda task: (-costs[task], task)):
+        slots[task] = load.index(min(load))
+        load[slots[task]] += costs[task]
+    return slots
 
 
 def open_executor(workers: int, tasks_at_once: int) -> Executor:

@@ -12,7 +12,7 @@ import time
 from experiment import analysis, plan
 from experiment.daily import measure
 from experiment.diary import Diary
-from experiment.executor import Executor, open_executor
+from experiment.executor import Executor, balanced, open_executor
 from experiment.folder.rundir import RunFolder
 from experiment.indexing import refit_retrieval
 from experiment.nightly import learn
@@ -51,7 +51,8 @@ def run(folder: RunFolder, progress: Progress) -> Report:
 def serve_day(diary: Diary, workers: Executor, day: int, progress: Progress) -> None:
     """Every visit of the day is served by the model of its user's arm, and logged."""
     tasks = [diary.serve_task(shard, day) for shard in plan.shards(diary.config)]
-    slots = [task.shard.number for task in tasks]
+    costs = [plan.serving_cost(diary.config, task.shard, day) for task in tasks]
+    slots = balanced(costs, workers.workers)
     diary.served(day, workers.map(serve_shard, tasks, slots, progress.served))
 
 
@@ -59,6 +60,7 @@ def learn_overnight(diary: Diary, workers: Executor, day: int, progress: Progres
     """Each learner trains on the day's log; what passes the gate serves from tomorrow."""
     workers.map(refit_retrieval, [diary.retrieval_task(day)], [0])
     nights = [diary.learn_task(learner, day) for learner in plan.learners(diary.config, day)]
-    diary.learned(day, workers.map(learn, nights, list(range(len(nights))), progress.learned))
+    costs = [plan.learning_cost(diary.config, night.learner, day) for night in nights]
+    diary.learned(day, workers.map(learn, nights, balanced(costs, workers.workers), progress.learned))
     served = [diary.measure_task(arm, day) for arm in plan.serving_arms(diary.config, day)]
     diary.measured(day, workers.map(measure, served, list(range(len(served)))))

@@ -7,6 +7,7 @@ production's log in the pre-period, and then on its own (or, if so configured, o
 
 from __future__ import annotations
 
+import itertools
 import json
 from dataclasses import dataclass
 from functools import lru_cache
@@ -22,6 +23,13 @@ from simulator.schema import Array
 
 REFERENCE_KINDS = ("oracle",)
 """Kinds of arm that do not learn."""
+
+
+SERVING_COST = {"random": 1.0, "popularity": 1.0, "oracle": 1.0, "wide": 1.5, "fm": 2.0}
+LEARNING_COST = {"random": 0.1, "popularity": 0.1, "wide": 2.0, "fm": 4.0, "deep": 3.0}
+OTHER_COST = 5.0
+"""What a visit costs to serve and to learn from, by kind of ranker, in rough parts of one another (`storelift
+bench`). Work is spread by them over the workers; nothing else depends on them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,14 +74,14 @@ def groups(config: Config) -> tuple[str, ...]:
 
 
 def shards(config: Config) -> tuple[Shard, ...]:
-    """The shards of all groups; `run.shard_users` users each, the last of a group smaller."""
+    """The shards of all groups: equal parts of each, of `run.shard_users` users at most."""
     layer = layer_of(config)
-    size = config.run.shard_users
-    ranges = [
-        (group, start, min(start + size, layer.size(group)))
-        for group in layer.arms
-        for start in range(0, layer.size(group), size)
-    ]
+    ranges = []
+    for group in layer.arms:
+        size = layer.size(group)
+        parts = -(-size // config.run.shard_users)
+        edges = [size * part // parts for part in range(parts + 1)] if parts else []
+        ranges += [(group, start, stop) for start, stop in itertools.pairwise(edges)]
     return tuple(Shard(group, number, start, stop) for number, (group, start, stop) in enumerate(ranges))
 
 
@@ -143,6 +151,21 @@ def learner_of(config: Config, arm: str, day: int) -> Learner:
 def training_key(config: Config, day: int) -> int:
     """The key of what is random in the training of a night, the same for every learner."""
     return int(hash_keys(config.seed, Stream.TRAINING, day) >> np.uint64(1))
+
+
+def serving_cost(config: Config, shard: Shard, day: int) -> float:
+    """How much work it is to serve `shard` on `day`, in parts of other shards'."""
+    arm = serving_arm(shard.group, day)
+    kind = arm_settings(config, arm).kind
+    explores = OTHER_COST if arm == PRODUCTION and config.production.exploration > 0.0 else 0.0
+    return (shard.stop - shard.start) * (SERVING_COST.get(kind, OTHER_COST) + explores)
+
+
+def learning_cost(config: Config, learner: Learner, day: int) -> float:
+    """How much work a learner's night after `day` is, in parts of other learners'."""
+    layer = layer_of(config)
+    users = sum(layer.size(group) for group in layer.arms if serving_arm(group, day) in learner.sources)
+    return users * LEARNING_COST.get(learner.kind, OTHER_COST)
 
 
 def bootstrapping(config: Config, day: int) -> bool:

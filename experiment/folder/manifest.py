@@ -8,7 +8,7 @@ from pathlib import Path, PurePosixPath
 from experiment.errors import BadInput
 from experiment.folder.atomic import Digest, TornError, digest, read_sealed, write_sealed
 
-FORMAT = 1
+FORMAT = 2
 """Version of the run folder's layout and of its files' schemas."""
 
 NAME = "manifest.json"

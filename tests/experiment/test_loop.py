@@ -7,6 +7,7 @@ import pytest
 
 from experiment import plan, running
 from experiment.daily import day_log, day_truth
+from experiment.executor import balanced
 from experiment.folder.paths import RunPaths
 from experiment.loading import load
 from experiment.reporting.report import Report
@@ -202,3 +203,29 @@ def test_the_gate_catches_faults_and_the_incumbent_serves_on(tmp_path, fault, wo
     log = day_log(tmp_path / "run", config, ("wide_deep",), 2)
     assert set(log.model_version) == {"wide_deep/1"}
     assert not RunPaths(tmp_path / "run").model("wide_deep", 2).exists()
+
+
+def test_shards_are_equal_parts_of_each_group():
+    config = load("tiny", ["run.shard_users=61"])
+    for group in plan.groups(config):
+        parts = [shard for shard in plan.shards(config) if shard.group == group]
+        sizes = [shard.stop - shard.start for shard in parts]
+        assert [shard.start for shard in parts] == [0, *(shard.stop for shard in parts[:-1])]
+        assert max(sizes) <= 61
+        assert max(sizes) - min(sizes) <= 1
+        assert sum(sizes) == len(np.concatenate([plan.shard_members(config, shard) for shard in parts]))
+
+
+def test_work_is_spread_by_its_cost():
+    assert balanced([5.0, 1.0, 4.0, 2.0, 2.0], 2) == [0, 1, 1, 1, 0]
+    assert balanced([1.0, 1.0], 1) == [0, 0]
+    config = load("quick")
+    tasks = plan.shards(config)
+    for day in (0, 1):
+        costs = [plan.serving_cost(config, shard, day) for shard in tasks]
+        loads = np.bincount(balanced(costs, 2), costs)
+        assert loads.max() < 1.2 * loads.mean()
+    nights = plan.learners(config, 0)
+    assert [night.arms for night in nights] == [("wide", "production"), ("deep",), ("wide_deep",)]
+    costs = [plan.learning_cost(config, night, 0) for night in nights]
+    assert balanced(costs, 2) == [1, 1, 0]

@@ -211,7 +211,7 @@ def test_another_version_is_refused(folder: RunFolder) -> None:
     atomic.write_sealed(path, document | {"format": 99})
     with pytest.raises(RunFolderError) as error:
         RunFolder.open(folder.path)
-    assert str(error.value) == f"{path}: got format 99, allowed: 1"
+    assert str(error.value) == f"{path}: got format 99, allowed: 2"
 
 
 @pytest.mark.parametrize("name", ["/etc/passwd", "../x", "log/../../x", "a\\b", ""])
