@@ -126,18 +126,11 @@ def test_the_root_may_be_a_run(shared):
 
 
 def test_a_hundred_runs(maker):
-    import time
-
     first = maker.run("run-000", requests=False)
     for number in range(1, 100):
         shutil.copytree(first, maker.root / f"run-{number:03d}")
-    began = time.perf_counter()
-    assert len(reading.runs_in(maker.root)) == 100
-    cold = time.perf_counter() - began
-    began = time.perf_counter()
-    reading.runs_in(maker.root)
-    assert cold < 5.0
-    assert time.perf_counter() - began < 1.0
+    found = reading.runs_in(maker.root)
+    assert sorted(run.name for run in found) == [f"run-{number:03d}" for number in range(100)]
 
 
 def test_documents_that_are_no_json_are_none(maker):

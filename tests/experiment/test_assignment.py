@@ -1,4 +1,4 @@
-import time
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -146,14 +146,10 @@ def test_members_are_those_that_a_look_at_everybody_finds() -> None:
 
 def test_a_bucket_of_a_billion_users_is_found_without_visiting_them() -> None:
     layer = Layer("planet", 10**9, plan({"a": 0.0001, "b": 0.0001}))
-    began = time.perf_counter()
+    tracemalloc.start()
     members = layer.members("b")
-    assert time.perf_counter() - began < 2.0
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 100 * 2**20  # a byte for every user would be ten times that
     assert len(np.unique(members)) == 100_000
     assert (layer.arm_of(members) == 1).all()
-
-
-def test_ten_million_ids_take_seconds() -> None:
-    began = time.perf_counter()
-    Permutation("speed", 10**9).position(np.arange(10_000_000))
-    assert time.perf_counter() - began < 10.0
