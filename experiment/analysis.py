@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
+
 from experiment import plan
 from experiment.assignment import layer_of
 from experiment.daily import measure
@@ -14,6 +16,7 @@ from experiment.quality import Quality
 from experiment.reporting import report
 from experiment.reporting.outcomes import Outcomes, users_table
 from experiment.reporting.report import ArmResult, GateEntry, Report
+from experiment.stats.forecast import Forecast, forecast
 
 
 def conclude(diary: Diary, workers: Executor, clock: dict[str, Any], stopped: str | None) -> Report:
@@ -37,7 +40,7 @@ def conclude(diary: Diary, workers: Executor, clock: dict[str, Any], stopped: st
     results = arm_results(diary, offline)
     outcomes = {result.name: Outcomes.of(result.window, result.pre) for result in results}
     diary.folder.write_table(RunPaths(diary.folder.path).users(), users_table(outcomes))
-    return report.build(config, results, days, gate, clock, stopped)
+    return report.build(config, results, days, gate, clock, stopped, foresee(diary))
 
 
 def arm_results(diary: Diary, offline: dict[str, Quality]) -> list[ArmResult]:
@@ -55,6 +58,30 @@ def arm_results(diary: Diary, offline: dict[str, Quality]) -> list[ArmResult]:
         )
         for arm in config.arms
     ]
+
+
+def foresee(diary: Diary) -> Forecast | None:
+    """What the experiment will be able to see, told from the days on which production's ranker served."""
+    config, layer = diary.config, layer_of(diary.config)
+    days = [day for day in config.pre_days() if day in diary.days and not plan.bootstrapping(config, day)]
+    if not days:
+        return None
+    rows = [diary.user_columns(arm, range(days[0], days[-1] + 1)) for arm in config.arms]
+    at = np.concatenate([columns["day"] for columns in rows]) - days[0]
+    users, place = np.unique(np.concatenate([columns["user_id"] for columns in rows]), return_inverse=True)
+    acquired, shown = np.zeros((2, len(days), len(users)))
+    acquired[at, place] = np.concatenate([columns["acquisitions"] for columns in rows])
+    shown[at, place] = np.concatenate([columns["impressions"] for columns in rows])
+    sizes = [layer.size(arm) for arm in config.arms]
+    return forecast(
+        acquired,
+        shown,
+        sampled=sum(sizes),
+        users=round(sum(sizes) / len(sizes)),
+        days=config.experiment.days,
+        pre_days=config.experiment.pre_days,
+        alpha=config.experiment.alpha,
+    )
 
 
 def decided(diary: Diary) -> bool:

@@ -17,11 +17,13 @@ from experiment.words import arm_name, big, duration
 
 if TYPE_CHECKING:
     from experiment.progress import Display, Progress
+    from experiment.stats.forecast import Forecast
 
 PHASES = {
     "starting": "building the world",
     "serving": "serving",
     "training": "training overnight",
+    "foreseeing": "ready for day 1",
     "analysing": "analysing",
 }
 
@@ -59,7 +61,10 @@ class Bars:
             rate = f"{progress.acquisitions[arm] / shown:6.2%} acquired" if shown else ""
             bar = ProgressBar(total=1.0, completed=share, complete_style="cyan", finished_style="cyan")
             table.add_row(f"  {name}", bar, Text(rate, style="dim"))
-        return Group(self._spinner, table, Text(f"  {_footer(progress)}", style="dim"))
+        parts: list[RenderableType] = [self._spinner, table, Text(f"  {_footer(progress)}", style="dim")]
+        if progress.forecast is not None:
+            parts.append(Text(f"  {power_line(progress.forecast)}", style="dim"))
+        return Group(*parts)
 
     def __enter__(self) -> Self:
         self._live.start()
@@ -80,6 +85,8 @@ class Lines:
 
     def show(self, progress: Progress) -> None:
         """Prints a line if the day is another than last time."""
+        if progress.phase == "foreseeing" and progress.forecast is not None:
+            self._console.print(power_line(progress.forecast), highlight=False, soft_wrap=True)
         if progress.phase == "serving" and progress.sim_day != self._day:
             self._day = progress.sim_day
             self._console.print(f"{_day(progress)} · {_footer(progress)}", highlight=False, soft_wrap=True)
@@ -91,6 +98,15 @@ class Lines:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         return None
+
+
+def power_line(forecast: Forecast) -> str:
+    """What the experiment will be able to see, in a line."""
+    return (
+        f"Power: {forecast.days} days of {forecast.users:,} users per arm find a lift of "
+        f"±{forecast.detectable_lift:.1%} with 80% power (±{forecast.detectable_lift_cuped:.1%} with CUPED); "
+        f"design effect {forecast.design_effect:.1f}"
+    )
 
 
 def _headline(progress: Progress) -> Text:

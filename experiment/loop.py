@@ -38,6 +38,8 @@ def run(folder: RunFolder, progress: Progress) -> Report:
                 serve_day(diary, workers, day, progress)
                 learn_overnight(diary, workers, day, progress)
                 diary.finish(day)
+            if day == 0:
+                progress.foreseen(analysis.foresee(diary))
             if config.experiment.stop_when == "decided" and analysis.decided(diary):
                 stopped = f"decided on day {day}: each always-valid p-value is below alpha"
                 break

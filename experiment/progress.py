@@ -6,6 +6,7 @@ The loop calls `Progress.served` and `Progress.learned` with each result. From t
 
 from __future__ import annotations
 
+import dataclasses
 import time
 from collections import Counter
 from types import TracebackType
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from experiment.folder.rundir import RunFolder
     from experiment.nightly import Learned
     from experiment.serving import Served
+    from experiment.stats.forecast import Forecast
 
 STATUS_SECONDS = 0.5
 """The status is written at most so often."""
@@ -45,6 +47,7 @@ class Progress:
         phase: what goes on now, in a word. sim_day: of what was done last.
         impressions, acquisitions: of this session, by arm.
         seconds: of this session.
+        forecast: of what the experiment will be able to see; None before its first day.
     """
 
     def __init__(self, folder: RunFolder, journal: Journal, display: Display | None = None) -> None:
@@ -55,6 +58,7 @@ class Progress:
         self.sim_day = self.days[0]
         self.impressions: Counter[str] = Counter()
         self.acquisitions: Counter[str] = Counter()
+        self.forecast: Forecast | None = None
         self._folder, self._journal, self._display = folder, journal, display
         self._began = time.monotonic()
         self._written = 0.0
@@ -103,6 +107,13 @@ class Progress:
             warnings=list(result.warnings),
         )
         self._tell("training", result.day)
+
+    def foreseen(self, forecast: Forecast | None) -> None:
+        """The pre-period is done: what the experiment will be able to see."""
+        if forecast is not None:
+            self.forecast = forecast
+            self._journal.event("foreseen", **dataclasses.asdict(forecast))
+            self._tell("foreseeing", 0)
 
     def analysing(self) -> None:
         """All days are done; the report is being made."""

@@ -6,6 +6,7 @@ and each comparison has a status. `experiment.reporting.text` renders it.
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -15,6 +16,7 @@ from experiment.reporting import metrics, sections
 from experiment.reporting.outcomes import Outcomes, pre_moments
 from experiment.results import ArmResult, GateEntry
 from experiment.stats import comparison, moments, ratio
+from experiment.stats.forecast import Forecast
 from experiment.stats.results import Analysis, Plan
 
 __all__ = ["ArmResult", "GateEntry", "Report", "analyse", "build", "decided", "pairs"]
@@ -98,6 +100,7 @@ def build(
     gate: Sequence[GateEntry],
     clock: Mapping[str, Any],
     stopped: str | None = None,
+    foreseen: Forecast | None = None,
 ) -> Report:
     """The report of a run.
 
@@ -106,6 +109,7 @@ def build(
         days: simulated days that were run, from 1.
         gate: all verdicts. clock: wall-clock times, the only ones of the report.
         stopped: why the run ended before its last day, if it did.
+        foreseen: before day 1, of what the run would be able to see.
     """
     from experiment.reporting.text import verdict
 
@@ -115,6 +119,7 @@ def build(
     balance = comparison.analyse(before, config.experiment.control, pairs=pairs(config))
     document: dict[str, Any] = {
         "run": _run(config, days, stopped, clock),
+        "foreseen": None if foreseen is None else dataclasses.asdict(foreseen),
         "verdict": None,
         "arms": {arm.name: sections.arm(config, arm, outcomes[arm.name], analysis) for arm in arms},
         "comparisons": sections.comparisons(analysis, outcomes),

@@ -14,7 +14,10 @@ from experiment.folder.journal import Journal, read_events, read_status
 from experiment.folder.rundir import RunFolder
 from experiment.loading import load
 from experiment.progress import Progress
+from experiment.stats.forecast import Forecast
 from experiment.words import big, duration, interval, number, p_value, percent
+
+FORECAST = Forecast(300, 3, 0.1, 12.5, 2.31, 0.359, 0.326)
 
 
 @dataclass
@@ -120,12 +123,21 @@ def test_elsewhere_than_on_a_terminal_a_day_is_a_line(folder: RunFolder) -> None
     lines = choose(Console(file=out, width=200), lines=True)
     assert isinstance(lines, Lines)
     with lines:
-        whole(Progress(folder, Journal(folder.path, folder.config), lines), folder.config)
+        progress = Progress(folder, Journal(folder.path, folder.config), lines)
+        for day in plan.all_days(folder.config):
+            serve(progress, folder.config, day)
+            learn(progress, folder.config, day)
+            if day == 0:
+                progress.foreseen(FORECAST)
     text = out.getvalue().splitlines()
     assert [line.split(" · ")[0] for line in text] == [
         "pre-period, day 1 of 3", "pre-period, day 2 of 3", "pre-period, day 3 of 3",
+        "Power: 3 days of 300 users per arm find a lift of ±35.9% with 80% power (±32.6% with CUPED); "
+        "design effect 2.3",
         "day 1 of 3", "day 2 of 3", "day 3 of 3",
     ]  # fmt: skip
+    told = [event for event in read_events(folder.path) if event["event"] == "foreseen"]
+    assert [(event["users"], event["design_effect"]) for event in told] == [(300, 2.31)]
     assert all("\x1b" not in line for line in text)
     assert choose(Console(file=out), lines=False) is None
 

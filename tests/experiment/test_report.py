@@ -64,6 +64,7 @@ def report() -> Report:
 def test_the_document_has_what_the_contract_says(report: Report) -> None:
     assert list(report.document) == [
         "run",
+        "foreseen",
         "verdict",
         "arms",
         "comparisons",
