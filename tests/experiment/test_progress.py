@@ -132,8 +132,8 @@ def test_elsewhere_than_on_a_terminal_a_day_is_a_line(folder: RunFolder) -> None
     text = out.getvalue().splitlines()
     assert [line.split(" · ")[0] for line in text] == [
         "pre-period, day 1 of 3", "pre-period, day 2 of 3", "pre-period, day 3 of 3",
-        "Power: 3 days of 300 users per arm find a lift of ±35.9% with 80% power (±32.6% with CUPED); "
-        "design effect 2.3",
+        ("Power: 3 days of 300 users per arm find a lift of ±35.9% with 80% power (±32.6% with CUPED); "
+        "design effect 2.3"),
         "day 1 of 3", "day 2 of 3", "day 3 of 3",
     ]  # fmt: skip
     told = [event for event in read_events(folder.path) if event["event"] == "foreseen"]
