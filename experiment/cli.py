@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from experiment import options
 from experiment.command_group import FAILED, Commands, there_is
 
 if TYPE_CHECKING:
@@ -85,7 +86,8 @@ def run(
     stop_when: Annotated[
         str | None, typer.Option(metavar="never|decided", help="Whether to stop once every lift is decided.")
     ] = None,
-    executor: Annotated[str | None, typer.Option(metavar="local|ray", help="Where the workers are.")] = None,
+    executor: options.Executor = None,
+    address: options.Address = None,
     workers: Annotated[int | None, typer.Option(help="Worker processes; 0 takes one per core.")] = None,
     as_json: Json = False,
     quiet: Quiet = False,
@@ -107,6 +109,7 @@ def run(
         rankers=_own(arm),
         workers=workers,
         executor=executor,
+        address=address,
     )
     path = default_path(config) if out is None else out
     with _terminable():
@@ -115,12 +118,25 @@ def run(
 
 
 @app.command()
-def resume(run_dir: RunDir, as_json: Json = False, quiet: Quiet = False) -> None:
+def resume(
+    run_dir: RunDir,
+    executor: options.Executor = None,
+    address: options.Address = None,
+    workers: Annotated[int | None, typer.Option(help="Worker processes, else as the run began.")] = None,
+    as_json: Json = False,
+    quiet: Quiet = False,
+) -> None:
     """Go on with a run after its last finished day."""
     from experiment import running
 
     with _terminable():
-        report = running.resume(run_dir, display=_display(quiet=quiet, lines=not as_json))
+        report = running.resume(
+            run_dir,
+            workers=workers,
+            executor=executor,
+            address=address,
+            display=_display(quiet=quiet, lines=not as_json),
+        )
     _print(report, run_dir, as_json=as_json)
 
 

@@ -148,6 +148,11 @@ class Diary:
         entry.trained = tuple(trained)
         self.folder.register([paths.retrieval(day)])
 
+    def published(self, day: int) -> list[Path]:
+        """The models that passed the gate in the night after a day."""
+        paths, verdicts = RunPaths(self.folder.path), self.days[day].verdicts
+        return [paths.model(arm, day + 1) for arm, verdict in verdicts.items() if verdict.accepted]
+
     def measured(self, day: int, results: Sequence[Measured]) -> None:
         """Notes the quality of what was served."""
         self.days[day].quality = {result.arm: result.quality for result in results}

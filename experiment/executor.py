@@ -1,4 +1,4 @@
-"""Where the work of a run is done: in this process, or in worker processes, with the same results.
+"""Where the work of a run is done: in this process, in worker processes or on Ray, with the same results.
 
 A task is a function and one argument, both picklable; it reads and writes the run folder and keeps nothing
 that it could not read again. Tasks name a slot, and a slot always has the same worker, so that what a worker
@@ -7,19 +7,28 @@ remembers (a world, a model) is at hand when the slot's next task comes; no resu
 
 from __future__ import annotations
 
+import importlib.util
 import multiprocessing
 import os
 import signal
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
+from pathlib import Path
 from types import TracebackType
 from typing import Any, Protocol, Self, TypeVar
+
+from pydantic import ValidationError
+
+from experiment.config_errors import describe, scoped
+from experiment.errors import BadInput
+from experiment.settings import RunSettings
 
 Task = TypeVar("Task")
 Result = TypeVar("Result")
 
-_ONE_THREAD = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMBA_NUM_THREADS")
+ONE_THREAD = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMBA_NUM_THREADS")
+"""Environment variables that hold a worker to one thread."""
 
 
 class WorkerLostError(RuntimeError):
@@ -43,6 +52,10 @@ class Executor(Protocol):
         done: Callable[[Result], None] | None = None,
     ) -> list[Result]:
         """Results in the order of `tasks`; `done` is called with each as it comes."""
+        ...
+
+    def share(self, folders: Sequence[Path]) -> None:
+        """Puts finished folders at every worker's hand, see `at_hand`, where that is faster than the disk."""
         ...
 
     def __enter__(self) -> Self: ...
@@ -74,6 +87,9 @@ class InProcess:
                 done(results[-1])
         return results
 
+    def share(self, folders: Sequence[Path]) -> None:
+        """See `Executor.share`: this process reads the disk as fast."""
+
     def __enter__(self) -> Self:
         return self
 
@@ -87,7 +103,7 @@ class Processes:
     """Does tasks in worker processes, one for each of `workers` slots, each with one intra-op thread."""
 
     def __init__(self, workers: int) -> None:
-        for name in _ONE_THREAD:
+        for name in ONE_THREAD:
             os.environ[name] = "1"
         self.workers = workers
         context = multiprocessing.get_context("spawn")
@@ -127,6 +143,9 @@ class Processes:
             for future in futures:
                 future.cancel()
 
+    def share(self, folders: Sequence[Path]) -> None:
+        """See `Executor.share`: the processes of one machine read through one cache."""
+
     def __enter__(self) -> Self:
         return self
 
@@ -149,11 +168,56 @@ def balanced(costs: Sequence[float], workers: int) -> list[int]:
     return slots
 
 
-def open_executor(workers: int, tasks_at_once: int) -> Executor:
-    """The executor for `workers` processes (0: one per core), of which at most `tasks_at_once` are of use."""
+def open_executor(run: RunSettings, tasks_at_once: int, folder: Path | None = None) -> Executor:
+    """The executor that `run` asks for.
+
+    Args:
+        run: where the workers are and how many. tasks_at_once: more workers than that would be of no use.
+        folder: that the tasks work in; workers on other machines must see it too.
+
+    Raises:
+        BadInput: Ray is not installed, there is none at `run.address`, or a worker does not see `folder`.
+    """
     one_blas_thread()
-    count = min(workers or len(os.sched_getaffinity(0)), tasks_at_once)
+    if run.executor == "ray":
+        refuse_missing(run)
+        if run.address is None:
+            from experiment import ray_environment
+
+            ray_environment.prepare(ONE_THREAD)
+        from experiment.ray_executor import RayActors
+
+        return RayActors(run.workers, tasks_at_once, run.address, folder)
+    count = min(run.workers or len(os.sched_getaffinity(0)), tasks_at_once)
     return InProcess() if count <= 1 else Processes(count)
+
+
+def refuse_missing(run: RunSettings) -> None:
+    """Raises BadInput when `run` asks for Ray and it is not installed."""
+    if run.executor == "ray" and not ray_is_there():
+        raise BadInput(
+            "run.executor: got 'ray', which is not installed, allowed: 'local', or 'ray' after "
+            "pip install 'storelift[ray]'"
+        )
+
+
+def ray_is_there() -> bool:
+    """Whether the extra `ray` is installed."""
+    return importlib.util.find_spec("ray") is not None
+
+
+def placed(
+    run: RunSettings, workers: int | None = None, executor: str | None = None, address: str | None = None
+) -> RunSettings:
+    """`run` with what is given instead; without Ray an address counts no more. Raises BadInput."""
+    if executor == "local" and address is None:
+        run = run.model_copy(update={"address": None})
+    given = {"workers": workers, "executor": executor, "address": address}
+    data = run.model_dump() | {name: value for name, value in given.items() if value is not None}
+    try:
+        return RunSettings.model_validate(data, strict=True)
+    except ValidationError as error:
+        raise BadInput("\n".join(scoped("run", describe(error, RunSettings)))) from error
 
 
 def one_blas_thread() -> None:

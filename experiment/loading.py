@@ -35,6 +35,7 @@ def load(
     rankers: Mapping[str, str] | None = None,
     workers: int | None = None,
     executor: str | None = None,
+    address: str | None = None,
 ) -> Config:
     """The configuration of a run.
 
@@ -47,6 +48,7 @@ def load(
         rankers: further arms, name to `module:Class`.
         workers: replaces `run.workers`.
         executor: replaces `run.executor`.
+        address: replaces `run.address`.
 
     Raises:
         BadInput: with one line per problem, each naming the field, what was got and what is allowed.
@@ -70,7 +72,7 @@ def load(
         _set(data, path, value)
     if seed is not None:
         data["seed"] = seed
-    for key, value in (("workers", workers), ("executor", executor)):
+    for key, value in (("workers", workers), ("executor", executor), ("address", address)):
         if value is not None:
             _set(data, f"run.{key}", value)
     return validate(data)

@@ -29,9 +29,10 @@ def run(folder: RunFolder, progress: Progress) -> Report:
 
     Raises:
         WorkerLostError: a worker process died; finished days are kept.
+        BadInput: there is no such executor here, see `open_executor`.
     """
     config, began = folder.config, time.time()
-    with open_executor(config.run.workers, len(plan.shards(config))) as workers:
+    with open_executor(config.run, len(plan.shards(config)), folder.path) as workers:
         diary, stopped = Diary.open(folder), None
         for day in plan.all_days(config):
             if not diary.has(day):
@@ -64,5 +65,6 @@ def learn_overnight(diary: Diary, workers: Executor, day: int, progress: Progres
     nights = [diary.learn_task(learner, day) for learner in plan.learners(diary.config, day)]
     costs = [plan.learning_cost(diary.config, night.learner, day) for night in nights]
     diary.learned(day, workers.map(learn, nights, balanced(costs, workers.workers), progress.learned))
+    workers.share(diary.published(day))
     served = [diary.measure_task(arm, day) for arm in plan.serving_arms(diary.config, day)]
     diary.measured(day, workers.map(measure, served, list(range(len(served)))))

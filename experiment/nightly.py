@@ -169,8 +169,14 @@ def _remembered(task: LearnTask) -> tuple[tuple[int, ...], TrainableRanker | Non
 
 
 def _checkpoint(task: LearnTask, trainer: TrainableRanker) -> None:
-    with atomic.new_folder(RunPaths(task.run).checkpoint(task.learner.name, task.day)) as folder:
-        trainer.save(folder)
+    _save(trainer, RunPaths(task.run).checkpoint(task.learner.name, task.day))
+
+
+def _save(model: TrainableRanker | PublishedRanker, path: Path) -> None:
+    """Saves a model, unless a worker that was lost in the middle of the same task came as far as this."""
+    if not path.is_dir():
+        with atomic.new_folder(path) as folder:
+            model.save(folder)
 
 
 def _newest_checkpoint(task: LearnTask) -> tuple[tuple[int, ...], TrainableRanker | None]:
@@ -187,8 +193,7 @@ def _newest_checkpoint(task: LearnTask) -> tuple[tuple[int, ...], TrainableRanke
 
 def _publish(task: LearnTask, model: PublishedRanker) -> None:
     for arm in task.learner.arms:
-        with atomic.new_folder(RunPaths(task.run).model(arm, task.day + 1)) as folder:
-            model.save(folder)
+        _save(model, RunPaths(task.run).model(arm, task.day + 1))
 
 
 def night_log(run: Path, config: Config, learner: plan.Learner, day: int) -> tuple[Log, Log]:

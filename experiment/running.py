@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from experiment.config import Config
+from experiment.executor import placed, refuse_missing
 from experiment.folder.journal import Journal
 from experiment.folder.rundir import RunFolder, default_path
 from experiment.reporting.report import Report
@@ -29,12 +30,24 @@ def run(config: Config, out: Path | str | None = None, *, display: Display | Non
         BadInput: `out` is taken; for an unfinished run the message says how to resume it.
         WorkerLostError: a worker process died. Finished days are kept.
     """
+    refuse_missing(config.run)
     path = default_path(config) if out is None else Path(out)
     return work_on(RunFolder.create(path, config), display=display)
 
 
-def resume(path: Path | str, *, display: Display | None = None) -> Report:
+def resume(
+    path: Path | str,
+    *,
+    workers: int | None = None,
+    executor: str | None = None,
+    address: str | None = None,
+    display: Display | None = None,
+) -> Report:
     """Goes on with the run at `path` after its last finished day; a finished run only returns its report.
+
+    Args:
+        path: of the run folder. workers, executor, address: as in `run` of the configuration; by default as
+            the run began. display: shows the progress.
 
     Raises:
         RunFolderError: there is no run, or a file that it needs is not what was written.
@@ -43,6 +56,9 @@ def resume(path: Path | str, *, display: Display | None = None) -> Report:
     folder = RunFolder.open(Path(path))
     if folder.manifest.complete:
         return Report(folder.report())
+    run_by = placed(folder.config.run, workers, executor, address)
+    refuse_missing(run_by)
+    folder.config = folder.config.model_copy(update={"run": run_by})
     return work_on(folder, display=display)
 
 

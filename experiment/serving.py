@@ -15,6 +15,7 @@ import numpy as np
 
 from experiment import plan
 from experiment.assignment import PRODUCTION
+from experiment.at_hand import at_hand
 from experiment.config import Config
 from experiment.folder.paths import RunPaths, part
 from experiment.folder.tensors import read_arrays, write_arrays
@@ -136,7 +137,8 @@ def _popularity(world: World) -> Ranker:
 
 @lru_cache(maxsize=6)
 def _published(folder: Path, world: World) -> PublishedRanker:
-    return registry.load_published(folder, world.apps)
+    with at_hand(folder) as files:
+        return registry.load_published(files, world.apps)
 
 
 def published(run: Path, config: Config, arm: str, day: int) -> PublishedRanker:

@@ -6,9 +6,11 @@ One class per table of the configuration. The world's own tables are in `simulat
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+import re
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic_core import PydanticCustomError
 
 Share = Annotated[float, Field(ge=0.0, le=1.0)]
 Days = Annotated[int, Field(ge=1, le=10_000)]
@@ -122,6 +124,21 @@ class RunSettings(Settings):
     workers: Annotated[int, Field(ge=0, le=1024)] = 0
     """Worker processes; 0 takes one per core, at most one per arm."""
     executor: Literal["local", "ray"] = "local"
-    """Where the workers are: processes of this machine, or Ray."""
+    """Where the workers are: processes of this machine, or actors of Ray."""
+    address: str | None = None
+    """HOST:PORT of a node of a Ray cluster, or `auto` on such a node; without it Ray is started here."""
     shard_users: Annotated[int, Field(ge=1, le=10_000_000)] = 8192
     """Users handled at a time."""
+
+    @model_validator(mode="after")
+    def _address_of_ray(self) -> Self:
+        address, allowed = self.address, None
+        if address is not None and self.executor != "ray":
+            allowed = "one with run.executor = 'ray'"
+        elif address not in {None, "auto"} and not re.fullmatch(r"[^/]+:\d+", str(address)):
+            allowed = "HOST:PORT of a node of a Ray cluster, or 'auto' on one"
+        if allowed:
+            raise PydanticCustomError(
+                "paths", "{lines}", {"lines": f"address: got {address!r}, allowed: {allowed}"}
+            )
+        return self

@@ -19,6 +19,7 @@ from experiment.folder import atomic
 from experiment.folder.tensors import read_arrays, write_arrays
 from experiment.machine import Clock, Limits
 from experiment.rankers import KINDS
+from experiment.settings import RunSettings
 from experiment.worlds import world_of
 from models import registry
 from simulator import traffic
@@ -209,7 +210,7 @@ def side_by_side(
     """Rates of `workers` processes together, from the first one's start to the last one's end."""
     results = {}
     slots = list(range(workers))
-    with open_executor(workers, workers) as pool:
+    with open_executor(RunSettings(workers=workers), workers) as pool:
         pool.map(_serve_share, [_Share(config, root, rankers[0], k * users, 500, 1) for k in slots], slots)
         for kind in rankers:
             shares = [_Share(config, root, kind, k * users, users, repeats) for k in slots]

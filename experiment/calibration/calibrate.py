@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import numpy as np
 import typer
 
+from experiment import options
 from experiment.errors import BadInput
 
 if TYPE_CHECKING:
@@ -37,6 +38,8 @@ def calibrate(
     *,
     seed: int = 0,
     workers: int | None = None,
+    executor: str | None = None,
+    address: str | None = None,
     tell: Tell | None = None,
     tell_truth: Tell | None = None,
 ) -> dict[str, Any]:
@@ -46,21 +49,21 @@ def calibrate(
 
     Args:
         path: of a finished run. replays: experiments drawn in each view. seed: of the draws.
-        workers: processes, as `run.workers`; by default as the run says.
+        workers, executor, address: as in `run` of the configuration; by default as the run says.
         tell: is told of the progress. tell_truth: of the replay's, if there is one.
 
     Raises:
         BadInput: fewer than two replays, one arm only, or a run that is not finished; as `find_truth`.
     """
     from experiment.calibration.replays import draw_and_ask, population_of
-    from experiment.executor import open_executor
+    from experiment.executor import open_executor, placed
     from experiment.folder.rundir import RunFolder
     from experiment.truth.command import find_truth
     from experiment.truth.potential import Potential, days_path, users_path
 
     if replays < 2:
         raise BadInput(f"replays: got {replays}, allowed: at least 2")
-    find_truth(path, workers=workers, tell=tell_truth)
+    find_truth(path, workers=workers, executor=executor, address=address, tell=tell_truth)
     began = time.perf_counter()
     folder = RunFolder.open(Path(path))
     report = folder.report()
@@ -71,7 +74,7 @@ def calibrate(
         folder.trusted(table)
     planned = planned_variance(Potential.read(folder.path), folder.config.experiment.pre_days)
     tasks = draw_tasks(folder.path, replays, seed, pairs, planned, report["run"]["alpha"])
-    count = folder.config.run.workers if workers is None else workers
+    place = placed(folder.config.run, workers, executor, address)
     done = 0
 
     def note(_: object) -> None:
@@ -80,8 +83,8 @@ def calibrate(
         if tell is not None:
             tell(done, len(tasks))
 
-    with open_executor(count, len(tasks)) as executor:
-        results = executor.map(draw_and_ask, tasks, list(range(len(tasks))), note)
+    with open_executor(place, len(tasks), folder.path) as pool:
+        results = pool.map(draw_and_ask, tasks, list(range(len(tasks))), note)
     document = {
         "run": {name: report["run"][name] for name in ("preset", "seed", "config_hash", "days_run", "alpha")},
         **summary(population_of(folder.path), tasks, results),
@@ -167,6 +170,8 @@ def register(app: typer.Typer) -> None:
         workers: Annotated[
             int | None, typer.Option(help="Worker processes; 0 takes one per core, else as the run did.")
         ] = None,
+        executor: options.Executor = None,
+        address: options.Address = None,
         figure: Annotated[
             Path | None, typer.Option(metavar="FILE", help="Also draw the figures, as an HTML page.")
         ] = None,
@@ -183,8 +188,9 @@ def register(app: typer.Typer) -> None:
             watched("drawing experiments", quiet=quiet) as tell,
         ):
             document = calibrate(
-                run_dir, replays, seed=seed, workers=workers, tell=tell, tell_truth=tell_truth
-            )
+                run_dir, replays, seed=seed, workers=workers, executor=executor, address=address, tell=tell,
+                tell_truth=tell_truth,
+            )  # fmt: skip
         if figure is not None:
             from experiment.calibration.figure import write_page
 

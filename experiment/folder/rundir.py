@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import re
 import shutil
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping
@@ -149,6 +150,8 @@ class RunFolder:
         self.register([self.path / MARKDOWN])
         self.manifest.complete = True
         self._write_manifest()
+        for left in self.path.rglob(f".*{atomic.TEMPORARY}"):  # by workers that were lost
+            shutil.rmtree(left, ignore_errors=True) if left.is_dir() else left.unlink(missing_ok=True)
 
     def _write_manifest(self) -> None:
         self.manifest.write(self.path)
@@ -201,7 +204,12 @@ class RunFolder:
 
 
 def _refuse_taken(path: Path) -> None:
-    """Raises BadInput when something is at `path` that a new run would overwrite."""
+    """Raises BadInput when something is at `path` that a new run would overwrite, or it is a URL."""
+    if re.match(r"[a-z][a-z0-9+.-]+:/", str(path)):
+        raise BadInput(
+            f"out: got {str(path)!r}, allowed: a folder of a file system, which all workers share; "
+            "an object store must be mounted"
+        )
     if not path.exists() or (path.is_dir() and not any(path.iterdir())):
         return
     try:

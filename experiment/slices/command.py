@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from experiment import options
+
 if TYPE_CHECKING:
     from experiment.folder.rundir import RunFolder
     from experiment.slices.measure import SliceTask
@@ -22,11 +24,18 @@ Tell = Callable[[int, int], None]
 """Is told how many arms of how many are done."""
 
 
-def find_slices(path: Path | str, *, workers: int | None = None, tell: Tell | None = None) -> dict[str, Any]:
+def find_slices(
+    path: Path | str,
+    *,
+    workers: int | None = None,
+    executor: str | None = None,
+    address: str | None = None,
+    tell: Tell | None = None,
+) -> dict[str, Any]:
     """The document of `metrics/slices.json` of the run at `path`; measures what has not been measured.
 
     Args:
-        path: of a run folder. workers: processes, as `run.workers`; by default as the run says.
+        path: of a run folder. workers, executor, address: as in `run`; by default as the run says.
         tell: is told of the progress.
 
     Raises:
@@ -34,7 +43,7 @@ def find_slices(path: Path | str, *, workers: int | None = None, tell: Tell | No
         BadInput: the run is not finished, or its log is gone.
         LockedError: another process is writing the run.
     """
-    from experiment.executor import open_executor
+    from experiment.executor import open_executor, placed
     from experiment.folder.rundir import RunFolder
     from experiment.slices.document import FORMAT, build
     from experiment.slices.measure import ArmSlices, measure
@@ -49,7 +58,7 @@ def find_slices(path: Path | str, *, workers: int | None = None, tell: Tell | No
     _check_inputs(folder)
     with folder.locked():
         tasks = _tasks(folder)
-        count = folder.config.run.workers if workers is None else workers
+        place = placed(folder.config.run, workers, executor, address)
         done = 0
 
         def note(_: ArmSlices) -> None:
@@ -60,8 +69,8 @@ def find_slices(path: Path | str, *, workers: int | None = None, tell: Tell | No
 
         if tell is not None:
             tell(0, len(tasks))
-        with open_executor(count, len(tasks)) as executor:
-            found = executor.map(measure, tasks, list(range(len(tasks))), note)
+        with open_executor(place, len(tasks), folder.path) as pool:
+            found = pool.map(measure, tasks, list(range(len(tasks))), note)
         document = build(folder.config, found, days_run(folder))
         folder.write_json(folder.path / SLICES, document)
         folder.finish_day(folder.manifest.finished_day or 0)
@@ -111,6 +120,8 @@ def register(app: typer.Typer) -> None:
         workers: Annotated[
             int | None, typer.Option(help="Worker processes; 0 takes one per core, else as the run did.")
         ] = None,
+        executor: options.Executor = None,
+        address: options.Address = None,
         as_json: Annotated[
             bool, typer.Option("--json", help="One JSON document, and nothing else, on standard output.")
         ] = False,
@@ -124,7 +135,7 @@ def register(app: typer.Typer) -> None:
         if cut is not None and cut not in CUTS:
             raise BadInput(f"cut: got {cut!r}, allowed: {', '.join(CUTS)}")
         with watched("measuring arms", quiet=quiet) as tell:
-            document = find_slices(run_dir, workers=workers, tell=tell)
+            document = find_slices(run_dir, workers=workers, executor=executor, address=address, tell=tell)
         if as_json:
             typer.echo(json.dumps(document, indent=2, ensure_ascii=False, allow_nan=False))
             return

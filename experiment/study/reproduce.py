@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from experiment import options
 from experiment.errors import BadInput
 
 if TYPE_CHECKING:
@@ -37,6 +38,8 @@ def reproduce(
     joint_seeds: int | None = None,
     serving: Path | None = None,
     workers: int = 0,
+    executor: str | None = None,
+    address: str | None = None,
     keep: bool = False,
     tell: Tell | None = None,
 ) -> dict[str, Any]:
@@ -46,7 +49,8 @@ def reproduce(
         root: folder of run folders. preset, seeds, first_seed, overrides: instead of those of `paper`.
         joint_seeds: of the joint model against the ensemble; by default `JOINT_SEEDS` at most, 0 for none.
         serving: a document of `bench serving --json`; by default the newest that a run below `root` holds.
-        workers, keep, tell: as in `study.run_study`; `tell` counts the cells of one study after the other.
+        workers, executor, address, keep, tell: as in `study.run_study`; `tell` counts the cells of one study
+            after the other.
 
     Raises:
         BadInput: as `run_study`; or `serving` is no such document.
@@ -58,12 +62,15 @@ def reproduce(
     table2 = read_serving(Path(root), serving)
     given: dict[str, Any] = {"preset": preset, "first_seed": first_seed, "overrides": overrides}
     claims = study_plan.changed(study_plan.find(CLAIMS)[1], CLAIMS, seeds=seeds, **given)
-    documents = [run_study(CLAIMS, claims, root, workers=workers, keep=keep, tell=tell)]
+    how: dict[str, Any] = {
+        "workers": workers, "executor": executor, "address": address, "keep": keep, "tell": tell
+    }  # fmt: skip
+    documents = [run_study(CLAIMS, claims, root, **how)]
     count = min(claims.seeds, JOINT_SEEDS) if joint_seeds is None else joint_seeds
     if count:
         joint = _joint(claims, count, given)
         first = joint.points()[:1]
-        documents.append(run_study(JOINT, joint, root, points=first, workers=workers, keep=keep, tell=tell))
+        documents.append(run_study(JOINT, joint, root, points=first, **how))
     document = summary(documents, table2)
     atomic.write_json(Path(root) / "studies" / f"{NAME}.json", document)
     return document
@@ -162,6 +169,8 @@ def register(app: typer.Typer) -> None:
         ] = None,
         root: Annotated[Path, typer.Option(help="The folder of run folders.")] = Path("runs"),
         workers: Annotated[int, typer.Option(min=0, help="Runs at a time; 0 takes one per core.")] = 0,
+        executor: options.Executor = None,
+        address: options.Address = None,
         keep: Annotated[bool, typer.Option("--keep", help="Keep logs, truth, models and state.")] = False,
         write: Annotated[
             Path | None,
@@ -189,6 +198,8 @@ def register(app: typer.Typer) -> None:
                 joint_seeds=joint_seeds,
                 serving=serving,
                 workers=workers,
+                executor=executor,
+                address=address,
                 keep=keep,
                 tell=tell,
             )

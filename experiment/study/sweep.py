@@ -18,6 +18,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from experiment import options
+
 if TYPE_CHECKING:
     from experiment.study.cell import CellTask
     from experiment.study.plan import Cell, Point, Study
@@ -33,6 +35,8 @@ def run_study(
     *,
     points: Sequence[Point] | None = None,
     workers: int = 0,
+    executor: str | None = None,
+    address: str | None = None,
     keep: bool = False,
     tell: Tell | None = None,
 ) -> dict[str, Any]:
@@ -42,6 +46,7 @@ def run_study(
         name: of its folder. study: see `study_plan.find`. root: folder of run folders.
         points: variants of the study; all of them by default.
         workers: cells at a time, each in a process of its own; 0 takes one per core.
+        executor, address: where these processes are, as in `run` of a configuration.
         keep: leave whole run folders, not only their figures, reports and metrics.
         tell: is told of the progress.
 
@@ -49,14 +54,15 @@ def run_study(
         BadInput: a cell is no configuration. LockedError: another process works on a cell.
         WorkerLostError: a worker process died; finished cells, and finished days of the others, are kept.
     """
-    from experiment.executor import open_executor
+    from experiment.executor import open_executor, placed
     from experiment.folder import atomic
     from experiment.folder.rundir import RunFolder
-    from experiment.machine import cores
+    from experiment.settings import RunSettings
     from experiment.study import cell as study_cell
     from experiment.study import plan as study_plan
     from experiment.study import summary as study_summary
 
+    place = placed(RunSettings(), workers, executor, address)
     folder = Path(root) / "studies" / name
     cells = study_plan.cells(study, points)
     done: dict[tuple[str, int], dict[str, Any]] = {}
@@ -86,9 +92,10 @@ def run_study(
     if tell is not None:
         tell(len(done), len(cells))
     if tasks:
-        with open_executor(workers, len(tasks)) as executor:
+        folder.mkdir(parents=True, exist_ok=True)
+        with open_executor(place, len(tasks), folder) as pool:
             try:
-                executor.map(study_cell.work, tasks, slots(tasks, workers or cores()), note)
+                pool.map(study_cell.work, tasks, slots(tasks, pool.workers), note)
             except BaseException as error:
                 error.add_note(
                     "Finished cells are kept, and the others' finished days: the same command goes on."
@@ -191,6 +198,8 @@ def register(app: typer.Typer) -> None:
         ] = None,
         root: Annotated[Path, typer.Option(help="The folder of run folders.")] = Path("runs"),
         workers: Annotated[int, typer.Option(min=0, help="Cells at a time; 0 takes one per core.")] = 0,
+        executor: options.Executor = None,
+        address: options.Address = None,
         keep: Annotated[bool, typer.Option("--keep", help="Keep logs, truth, models and state.")] = False,
         again: Annotated[bool, typer.Option("--again", help="Delete what there is of it first.")] = False,
         as_json: Annotated[
@@ -225,7 +234,9 @@ def register(app: typer.Typer) -> None:
         if again:
             forget(short, root)
         with terminable(), watched("cells", quiet=quiet) as tell:
-            document = run_study(short, study, root, workers=workers, keep=keep, tell=tell)
+            document = run_study(
+                short, study, root, workers=workers, executor=executor, address=address, keep=keep, tell=tell
+            )
         page = Path(root) / "studies" / f"{short}.html"
         write_page(page, document)
         if as_json:

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import numpy as np
 import typer
 
+from experiment import options
 from experiment.errors import BadInput
 
 if TYPE_CHECKING:
@@ -31,11 +32,18 @@ Tell = Callable[[int, int], None]
 """Is told how many shards of how many are done."""
 
 
-def find_truth(path: Path | str, *, workers: int | None = None, tell: Tell | None = None) -> dict[str, Any]:
+def find_truth(
+    path: Path | str,
+    *,
+    workers: int | None = None,
+    executor: str | None = None,
+    address: str | None = None,
+    tell: Tell | None = None,
+) -> dict[str, Any]:
     """The document of truth.json of the run at `path`; replays what has not been replayed yet.
 
     Args:
-        path: of a run folder. workers: processes, as `run.workers`; by default as the run says.
+        path: of a run folder. workers, executor, address: as in `run`; by default as the run says.
         tell: is told of the progress.
 
     Raises:
@@ -45,7 +53,7 @@ def find_truth(path: Path | str, *, workers: int | None = None, tell: Tell | Non
         LockedError: another process is writing the run.
         WorkerLostError: a worker process died; finished shards are kept.
     """
-    from experiment.executor import open_executor
+    from experiment.executor import open_executor, placed
     from experiment.folder.rundir import RunFolder
 
     folder = RunFolder.open(Path(path))
@@ -56,9 +64,9 @@ def find_truth(path: Path | str, *, workers: int | None = None, tell: Tell | Non
     with folder.locked():
         _check_inputs(folder)
         tasks = replay_tasks(folder)
-        count = folder.config.run.workers if workers is None else workers
-        with open_executor(count, len(tasks)) as executor:
-            _replay_all(folder, executor, tasks, tell)
+        place = placed(folder.config.run, workers, executor, address)
+        with open_executor(place, len(tasks), folder.path) as pool:
+            _replay_all(folder, pool, tasks, tell)
         return _conclude(folder, tasks)
 
 
@@ -262,6 +270,8 @@ def register(app: typer.Typer) -> None:
         workers: Annotated[
             int | None, typer.Option(help="Worker processes; 0 takes one per core, else as the run did.")
         ] = None,
+        executor: options.Executor = None,
+        address: options.Address = None,
         as_json: Annotated[
             bool, typer.Option("--json", help="One JSON document, and nothing else, on standard output.")
         ] = False,
@@ -272,7 +282,7 @@ def register(app: typer.Typer) -> None:
 
         try:
             with watched("replaying shards", quiet=quiet) as tell:
-                document = find_truth(run_dir, workers=workers, tell=tell)
+                document = find_truth(run_dir, workers=workers, executor=executor, address=address, tell=tell)
         except KeyboardInterrupt as error:
             error.add_note(f"finished shards are kept; go on with: storelift truth {run_dir}")
             raise
