@@ -49,6 +49,10 @@ LATER = (
         "experiment.calibration.calibrate",
         {"calibrate": "Hold the statistics against the truth: errors, coverage, power."},
     ),
+    Later(
+        "experiment.offpolicy.command",
+        {"offpolicy": "Estimate each arm's lift from production's log, before it has served."},
+    ),
     Later("experiment.reporting.compare", {"compare": "Set runs side by side."}),
     Later("experiment.study.sweep", {"study": "Sweep settings and seeds."}),
     Later("experiment.study.reproduce", {"reproduce": "Count the paper's claims over seeds."}),

@@ -143,19 +143,37 @@ def _trainer(task: LearnTask) -> TrainableRanker:
     fitted, trainer = (), None
     if task.config.experiment.warm_start:
         fitted, trainer = _newest_checkpoint(task)
+    return trained(task.run, task.config, task.learner.arms[0], task.accepted, len(fitted), trainer)
+
+
+def trained(
+    run: Path,
+    config: Config,
+    arm: str,
+    nights: tuple[int, ...],
+    done: int = 0,
+    trainer: TrainableRanker | None = None,
+) -> TrainableRanker:
+    """The learner of `arm` after `nights`, trained from the log.
+
+    Args:
+        run: the run folder. config: the run's. arm: whose learner.
+        nights: days whose training counts, ascending. done: of these, how many `trainer` has behind it.
+        trainer: that goes on; a fresh one otherwise.
+    """
+    learner = plan.learner_of(config, arm, min(nights, default=0))
     if trainer is None:
-        world = world_of(task.config)
+        world = world_of(config)
         trainer = registry.create(
-            task.learner.kind,
+            learner.kind,
             world.apps,
             world.cardinalities,
-            task.learner.parsed_settings(),
-            plan.training_key(task.config, -(10**6)),
+            learner.parsed_settings(),
+            plan.training_key(config, -(10**6)),
         )
-    for day in task.accepted[len(fitted) :]:
-        learner = plan.learner_of(task.config, task.learner.arms[0], day)
-        training, _ = night_log(task.run, task.config, learner, day)
-        trainer.fit(training, plan.training_key(task.config, day))
+    for day in nights[done:]:
+        training, _ = night_log(run, config, plan.learner_of(config, arm, day), day)
+        trainer.fit(training, plan.training_key(config, day))
     return trainer
 
 

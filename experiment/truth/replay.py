@@ -116,10 +116,10 @@ def replay(task: ReplayTask) -> Replayed:
     return Replayed(shard, task.days[-1], visits, compared)
 
 
-def arrived(run: Path, world: World, config: Config, shard: plan.Shard) -> Audience:
-    """The shard's users as the pre-period left them: their first apps, and what its log says they took."""
+def arrived(run: Path, world: World, config: Config, shard: plan.Shard, morning: int = 1) -> Audience:
+    """The shard's users on the morning of a day <= 1: their first apps, and what the log says they took."""
     audience = traffic.arrive(world, plan.shard_members(config, shard))
-    for day in config.pre_days():
+    for day in range(config.pre_days()[0], morning):
         path = RunPaths(run).log(PRODUCTION, day) / part(shard.number)
         log = read_log(path, config.users.installed_capacity)
         rows = np.searchsorted(audience.profiles.user_id, log.requests.user_id)
