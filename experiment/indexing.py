@@ -30,7 +30,7 @@ class RetrievalTask:
 def refit_retrieval(task: RetrievalTask) -> None:
     """Writes what retrieval knows after the day; without a log of production yesterday's knowledge stands."""
     world = world_of(task.config)
-    counts = _counts_after(task.run, world, task.day - 1, plan.all_days(task.config)[0])
+    counts = _counts_after(task.run, task.day - 1, plan.all_days(task.config)[0])
     if PRODUCTION in plan.serving_arms(task.config, task.day):
         log = day_log(task.run, task.config, (PRODUCTION,), task.day)
         counts = counts.updated(log, world.retrieval.log_decay)
@@ -45,11 +45,11 @@ def index_of(run: Path, config: Config, day: int) -> retrieval.Index:
 
 @lru_cache(maxsize=2)
 def _index(run: Path, world: World, day: int, first_day: int) -> retrieval.Index:
-    counts = _counts_after(run, world, day - 1, first_day)
-    return retrieval.build_index(world.retrieval, world.catalogue, counts, day)
+    counts = _counts_after(run, day - 1, first_day)
+    return retrieval.build_index(world.retrieval, world.users.countries, world.catalogue, counts, day)
 
 
-def _counts_after(run: Path, world: World, day: int, first_day: int) -> retrieval.Counts:
+def _counts_after(run: Path, day: int, first_day: int) -> retrieval.Counts:
     if day < first_day:
-        return retrieval.Counts.empty(world.users.countries, len(world.apps))
+        return retrieval.Counts.empty()
     return retrieval.Counts(**read_arrays(RunPaths(run).retrieval(day)))

@@ -94,17 +94,15 @@ class Population:
         )
         return Profiles(user_ids, country, language, age, gender, device, rate, taste, propensity)
 
-    def initial_installs(self, profiles: Profiles, catalogue: Catalogue, app_taste: Array) -> Array:
+    def initial_installs(self, profiles: Profiles, apps: AliasTable, app_taste: Array) -> Array:
         """int32[n, capacity]: apps installed when the simulation starts, by popularity times affinity.
 
         Args:
             profiles: the n users.
-            catalogue: only apps released before the horizon are installed.
+            apps: see `first_apps`.
             app_taste: float64[A, k], the app vectors, scaled so that the product with `taste` is in log odds.
         """
-        old = np.where(catalogue.table.store_installs > 0, catalogue.popularity, 0.0)
-        accept, alias = np.empty(len(old)), np.empty(len(old), np.int32)
-        alias_table(old, accept, alias)
+        accept, alias = apps
         return np.asarray(
             _initial(
                 profiles.user_id,
@@ -118,6 +116,18 @@ class Population:
                 self.settings.installed_capacity,
             )
         )
+
+
+AliasTable = tuple[Array, Array]
+"""`accept` float64[A] and `alias` int32[A], see `sampling.alias_table`."""
+
+
+def first_apps(catalogue: Catalogue) -> AliasTable:
+    """Draws by popularity of the apps that were released before the horizon."""
+    old = np.where(catalogue.table.store_installs > 0, catalogue.popularity, 0.0)
+    accept, alias = np.empty(len(old)), np.empty(len(old), np.int32)
+    alias_table(old, accept, alias)
+    return accept, alias
 
 
 def build_population(

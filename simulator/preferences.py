@@ -131,24 +131,39 @@ class Exceptions:
 
 @dataclass(frozen=True, slots=True)
 class ExceptionSource:
-    """Where each day's `Exceptions` come from: slot (a, s) is redrawn on a day with chance `drift`."""
+    """Where each day's exceptions come from: slot (a, s) is redrawn on a day with chance `drift`."""
 
     settings: WorldSettings
     seed: int
     accept: Array
     alias: Array
 
-    def on(self, day: int) -> Exceptions:
+    def on(self, day: int) -> ExceptionDay:
         """The exceptions of a simulated day: a function of the seed and the day, not of days before it."""
-        settings = self.settings
-        companions = np.empty((settings.apps, settings.exception_slots), np.int32)
-        weights = np.empty((settings.apps, settings.exception_slots), np.float64)
+        shape = (self.settings.apps, self.settings.exception_slots)
+        nothing = Exceptions(np.empty(shape, np.int32), np.empty(shape, np.float64))
+        return ExceptionDay(self, day, nothing, np.zeros(self.settings.apps, np.bool_))
+
+
+@dataclass(frozen=True, slots=True)
+class ExceptionDay:
+    """A day's exceptions, drawn when an app is first asked for: those that nobody meets cost nothing."""
+
+    source: ExceptionSource
+    day: int
+    exceptions: Exceptions
+    drawn: Array
+
+    def of(self, apps: Array) -> Exceptions:
+        """Tables in which the slots of `apps` (integers of any shape) are right."""
+        settings, seed = self.source.settings, self.source.seed
         _exceptions(
-            companions, weights, day, settings.horizon_start, settings.drift, settings.exception_weight,
-            settings.exception_negative_share, root(self.seed, Stream.EXCEPTION_REDRAW),
-            root(self.seed, Stream.EXCEPTION_DRAW), self.accept, self.alias,
+            self.exceptions.companions, self.exceptions.weights, self.drawn, apps.reshape(-1), self.day,
+            settings.horizon_start, settings.drift, settings.exception_weight,
+            settings.exception_negative_share, root(seed, Stream.EXCEPTION_REDRAW),
+            root(seed, Stream.EXCEPTION_DRAW), self.source.accept, self.source.alias,
         )  # fmt: skip
-        return Exceptions(companions, weights)
+        return self.exceptions
 
 
 def build_exceptions(settings: WorldSettings, seed: int, catalogue: Catalogue) -> ExceptionSource:
@@ -161,12 +176,14 @@ def build_exceptions(settings: WorldSettings, seed: int, catalogue: Catalogue) -
 
 @njit(cache=True)
 def _exceptions(
-    companions: Any, weights: Any, day: Any, first_day: Any, drift: Any, weight: Any, negative: Any,
-    redraw_key: Any, draw_key: Any, accept: Any, alias: Any,
+    companions: Any, weights: Any, drawn_apps: Any, apps: Any, day: Any, first_day: Any, drift: Any,
+    weight: Any, negative: Any, redraw_key: Any, draw_key: Any, accept: Any, alias: Any,
 ) -> None:  # fmt: skip
-    apps, slots = companions.shape
-    for app in range(apps):
-        for slot in range(slots):
+    for app in apps:
+        if drawn_apps[app]:
+            continue
+        drawn_apps[app] = True
+        for slot in range(companions.shape[1]):
             place = fold(fold(redraw_key, app), slot)
             drawn = _NEVER_REDRAWN
             back = day

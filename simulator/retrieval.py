@@ -8,6 +8,7 @@ logs they would let the arms interfere. No step visits the whole catalogue for a
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import dataclass
 from typing import Any
 
@@ -28,39 +29,54 @@ _ATTEMPTS = 8
 
 @dataclass(frozen=True, slots=True)
 class Counts:
-    """What retrieval has learned from production's log, decayed daily.
+    """What retrieval has learned from production's log, decayed daily; its size is the log's.
 
     Attributes:
-        installs: float32[countries, A].
+        places: uint64[n], sorted keys (country << 32 | app) of what was ever acquired where.
+        installs: float32[n], decayed acquisitions at each place.
         pairs: uint64[p], sorted keys (installed app << 32 | acquired app).
         weights: float32[p].
     """
 
+    places: Array
     installs: Array
     pairs: Array
     weights: Array
 
     @classmethod
-    def empty(cls, countries: int, apps: int) -> Counts:
+    def empty(cls) -> Counts:
         """Nothing learned yet."""
-        return cls(np.zeros((countries, apps), np.float32), np.zeros(0, np.uint64), np.zeros(0, np.float32))
+        none, zero = np.zeros(0, np.uint64), np.zeros(0, np.float32)
+        return cls(none, zero, none, zero)
 
     def updated(self, log: Log, decay: float) -> Counts:
         """These counts after one more day of production's log; rows of `log` may come in any order."""
         request, slot = np.nonzero(log.labels)
         acquired = log.requests.apps[request, slot]
-        installs = self.installs * np.float32(decay)
-        np.add.at(installs, (log.requests.country[request], acquired), np.float32(1.0))
+        where = _keys(log.requests.country[request], acquired)
+        places = np.union1d(self.places, where)
+        installs = np.zeros(len(places), np.float32)
+        installs[np.searchsorted(places, self.places)] = self.installs * np.float32(decay)
+        np.add.at(installs, np.searchsorted(places, where), np.float32(1.0))
 
         owned = log.requests.installed[request]
-        keys = (owned.astype(np.uint64) << np.uint64(32)) | acquired.astype(np.uint64)[:, None]
+        keys = _keys(owned, acquired[:, None])
         fresh, times = np.unique(keys[owned != NO_APP], return_counts=True)
         every = np.concatenate([self.pairs, fresh])
         weight = np.concatenate([self.weights * np.float32(decay), times.astype(np.float32)])
         pairs, place = np.unique(every, return_inverse=True)
         weights = np.bincount(place, weight, len(pairs)).astype(np.float32)
         keep = weights >= _FORGET_BELOW
-        return Counts(installs, pairs[keep], weights[keep])
+        return Counts(places, installs, pairs[keep], weights[keep])
+
+
+def _keys(left: Array, right: Array) -> Array:
+    return (left.astype(np.uint64) << np.uint64(32)) | right.astype(np.uint64)
+
+
+def _sides(keys: Array) -> tuple[Array, Array]:
+    """The left and the right numbers, int64, of keys left << 32 | right."""
+    return (keys >> np.uint64(32)).astype(np.int64), (keys & np.uint64(0xFFFFFFFF)).astype(np.int64)
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +88,8 @@ class Index:
         category_apps, category_accept, category_alias: [R] released apps grouped by category, alias tables.
         category_offsets: int64[categories + 1].
         releases: int32[n] apps released in the last days.
-        related: int32[A, M] neighbours by co-acquisition, then `NO_APP`.
+        related: int32[1 + n, M] neighbours by co-acquisition, then `NO_APP`; row 0 has none.
+        related_row: int32[A], each app's row of `related`.
     """
 
     chart_apps: Array
@@ -84,26 +101,23 @@ class Index:
     category_offsets: Array
     releases: Array
     related: Array
+    related_row: Array
 
 
-def build_index(settings: RetrievalSettings, catalogue: Catalogue, counts: Counts, day: int) -> Index:
-    """The index that serves on `day`: only apps released by then, with what production's log taught."""
+def build_index(
+    settings: RetrievalSettings, countries: int, catalogue: Catalogue, counts: Counts, day: int
+) -> Index:
+    """The index that serves on `day`: only apps released by then, with what production's log taught.
+
+    The catalogue is passed over a few times; it is sorted only where a chart needs it.
+    """
     table = catalogue.table
     released = np.flatnonzero(table.release_day <= day).astype(np.int32)
     prior = table.store_installs / max(int(table.store_installs.sum()), 1) * settings.prior_installs
-    countries = counts.installs.shape[0]
-    everywhere = counts.installs.sum(axis=0, dtype=np.float64) + prior + _NEW_APP_INSTALLS
-    local = counts.installs.astype(np.float64) + (prior + _NEW_APP_INSTALLS) / countries
-
-    length = min(settings.chart_length, len(released))
-    charts = np.empty((countries, length), np.int32)
-    strength = np.empty((countries, length), np.float64)
-    for country in range(countries):
-        weight = local[country, released]
-        top = np.argsort(-weight, kind="stable")[:length]
-        charts[country] = released[top]
-        strength[country] = weight[top] ** settings.popularity_exponent
-    edges = np.arange(countries + 1) * length
+    _, acquired = _sides(counts.places)
+    everywhere = np.bincount(acquired, counts.installs, len(table)) + prior + _NEW_APP_INSTALLS
+    charts, strength = _charts(settings, countries, released, (prior + _NEW_APP_INSTALLS) / countries, counts)
+    edges = np.arange(countries + 1) * charts.shape[1]
     chart_accept, chart_alias = segmented_alias(strength.ravel(), edges)
 
     category = table.category[released]
@@ -118,23 +132,62 @@ def build_index(settings: RetrievalSettings, catalogue: Catalogue, counts: Count
         charts, chart_accept.reshape(charts.shape), chart_alias.reshape(charts.shape),
         category_apps, category_accept, category_alias, offsets.astype(np.int64),
         released[age < settings.release_days],
-        _related(counts, everywhere, len(table), settings.related_length),
+        *_related(counts, everywhere, settings.related_length),
     )  # fmt: skip
 
 
-def _related(counts: Counts, everywhere: Array, apps: int, length: int) -> Array:
-    """int32[A, M]: for each installed app the apps acquired beside it more often than their size explains."""
-    left = (counts.pairs >> np.uint64(32)).astype(np.int64)
-    right = (counts.pairs & np.uint64(0xFFFFFFFF)).astype(np.int64)
+def _charts(
+    settings: RetrievalSettings, countries: int, released: Array, base: Array, counts: Counts
+) -> tuple[Array, Array]:
+    """Each country's top apps int32[countries, L] and how strongly they draw, float64[countries, L].
+
+    Without a log all charts are alike: those on it, and those that the country acquired, are all that counts.
+
+    Args:
+        settings: of retrieval. countries: their number. released: int32[R], ascending.
+        base: float64[A], what an app weighs without a log. counts: of the log.
+    """
+    length = min(settings.chart_length, len(released))
+    country, acquired = _sides(counts.places)
+    edges = np.searchsorted(country, np.arange(countries + 1))
+    common = _first(base[released], length)
+    charts = np.empty((countries, length), np.int32)
+    strength = np.empty((countries, length), np.float64)
+    for place, (low, high) in enumerate(itertools.pairwise(edges)):
+        at = np.searchsorted(released, acquired[low:high])
+        known = (at < len(released)) & (released[np.minimum(at, len(released) - 1)] == acquired[low:high])
+        rows = np.union1d(common, at[known])
+        weight = base[released[rows]]
+        weight[np.searchsorted(rows, at[known])] += counts.installs[low:high][known]
+        top = np.argsort(-weight, kind="stable")[:length]
+        charts[place] = released[rows[top]]
+        strength[place] = weight[top] ** settings.popularity_exponent
+    return charts, strength
+
+
+def _first(weight: Array, length: int) -> Array:
+    """The places of the `length` largest weights, the earlier of equal ones, in no order."""
+    if length == len(weight):
+        return np.arange(length)
+    least = np.partition(weight, len(weight) - length)[len(weight) - length]
+    above, equal = np.flatnonzero(weight > least), np.flatnonzero(weight == least)
+    return np.concatenate([above, equal[: length - len(above)]])
+
+
+def _related(counts: Counts, everywhere: Array, length: int) -> tuple[Array, Array]:
+    """`Index.related` and its rows: the apps acquired beside an app more often than their size explains."""
+    left, right = _sides(counts.pairs)
     score = counts.weights / np.sqrt(everywhere[right])
     order = np.lexsort((right, -score, left))
     left, right = left[order], right[order]
-    first = np.searchsorted(left, np.arange(apps))
-    place = np.arange(len(left)) - first[left]
-    related = np.full((apps, length), NO_APP, np.int32)
+    owners, first, row = np.unique(left, return_index=True, return_inverse=True)
+    place = np.arange(len(left)) - first[row] if len(left) else left
+    related = np.full((1 + len(owners), length), NO_APP, np.int32)
     keep = place < length
-    related[left[keep], place[keep]] = right[keep]
-    return related
+    related[1 + row[keep], place[keep]] = right[keep]
+    rows = np.zeros(len(everywhere), np.int32)
+    rows[owners] = np.arange(1, 1 + len(owners))
+    return related, rows
 
 
 def quotas(settings: RetrievalSettings) -> Array:
@@ -172,11 +225,33 @@ def candidates(
     sources = np.empty((len(requests), settings.candidates), np.int8)
     _candidates(
         apps, sources, quotas(settings), root(seed, Stream.RETRIEVAL), requests.user_id, requests.sim_day,
-        requests.country, requests.installed, category, np.zeros(len(category), np.int64),
+        requests.country, requests.installed, category, np.zeros(_slots(needed), np.int64),
         index.chart_apps, index.chart_accept, index.chart_alias, index.category_apps, index.category_accept,
-        index.category_alias, index.category_offsets, index.releases, index.related,
+        index.category_alias, index.category_offsets, index.releases, index.related, index.related_row,
     )  # fmt: skip
     return apps, sources
+
+
+def _slots(apps: int) -> int:
+    """Slots of a table that holds a request's apps with room to spare, a power of 2."""
+    return 1 << int(4 * apps - 1).bit_length()
+
+
+@njit(cache=True, inline="always")
+def _take(taken: Any, request: Any, app: Any) -> Any:
+    """Whether `app` is new to the request, in whose table of its own apps it is from now on.
+
+    A slot holds request << 32 | app, so the table int64[a power of 2] is never cleared between requests.
+    """
+    mask = len(taken) - 1
+    entry = (np.int64(request) << 32) | np.int64(app)
+    slot = ((np.int64(app) * 0x9E3779B1) >> 12) & mask
+    while taken[slot] >> 32 == request:
+        if taken[slot] == entry:
+            return False
+        slot = (slot + 1) & mask
+    taken[slot] = entry
+    return True
 
 
 _CHARTS, _CATEGORY, _RELEASES = int(Source.CHARTS), int(Source.CATEGORY), int(Source.RELEASES)
@@ -186,8 +261,9 @@ _RELATED, _FILL = int(Source.RELATED), int(Source.FILL)
 @njit(cache=True)
 def _candidates(
     out: Any, sources: Any, slots: Any, key: Any, users: Any, days: Any, countries: Any, installed: Any,
-    category: Any, mark: Any, chart_apps: Any, chart_accept: Any, chart_alias: Any, category_apps: Any,
+    category: Any, taken: Any, chart_apps: Any, chart_accept: Any, chart_alias: Any, category_apps: Any,
     category_accept: Any, category_alias: Any, category_offsets: Any, releases: Any, related: Any,
+    related_row: Any,
 ) -> None:  # fmt: skip
     B, C = out.shape
     length = chart_apps.shape[1]
@@ -195,7 +271,7 @@ def _candidates(
         state = fold(fold(key, users[b]), days[b])
         n_installed = 0
         while n_installed < installed.shape[1] and installed[b, n_installed] != -1:
-            mark[installed[b, n_installed]] = b + 1
+            _take(taken, b + 1, installed[b, n_installed])
             n_installed += 1
         country = countries[b]
         for c in range(C):
@@ -227,13 +303,13 @@ def _candidates(
                         size = category_offsets[category[owned] + 1] - start
                         app = category_apps[start + draw(category_accept, category_alias, start, size, luck)]
                     else:
+                        row = related_row[owned]
                         known = 0
-                        while known < related.shape[1] and related[owned, known] != -1:
+                        while known < related.shape[1] and related[row, known] != -1:
                             known += 1
                         if known > 0:
-                            app = related[owned, int(unit(luck) * known)]
-                if app >= 0 and mark[app] != b + 1:
-                    mark[app] = b + 1
+                            app = related[row, int(unit(luck) * known)]
+                if app >= 0 and _take(taken, b + 1, app):
                     out[b, c] = app
                     sources[b, c] = source
                     break

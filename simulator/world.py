@@ -11,8 +11,15 @@ import numpy as np
 from simulator import response
 from simulator.catalogue import Catalogue, build_catalogue
 from simulator.keys import Stream, root, uniform
-from simulator.population import Population, Profiles, build_population
-from simulator.preferences import Exceptions, Preferences, build_exceptions, build_preferences
+from simulator.population import AliasTable, Population, Profiles, build_population, first_apps
+from simulator.preferences import (
+    ExceptionDay,
+    Exceptions,
+    ExceptionSource,
+    Preferences,
+    build_exceptions,
+    build_preferences,
+)
 from simulator.retrieval import Index, candidates
 from simulator.schema import AppTable, Array, Cardinalities, Requests
 from simulator.settings import RetrievalSettings, UserSettings, WorldSettings
@@ -62,6 +69,16 @@ class World:
         """The standardised components of the log odds."""
         return build_preferences(self.settings, self.seed, self.catalogue, self.population)
 
+    @cached_property
+    def exception_source(self) -> ExceptionSource:
+        """Where each day's exceptions come from."""
+        return build_exceptions(self.settings, self.seed, self.catalogue)
+
+    @cached_property
+    def first_apps(self) -> AliasTable:
+        """The draws of the apps that users have when the simulation starts."""
+        return first_apps(self.catalogue)
+
     @property
     def cardinalities(self) -> Cardinalities:
         """How many values each public attribute has."""
@@ -83,7 +100,7 @@ class World:
 
     def initial_installs(self, profiles: Profiles) -> Array:
         """int32[n, capacity]: the apps that users have when the simulation starts."""
-        return self.population.initial_installs(profiles, self.catalogue, self.preferences.app_vectors)
+        return self.population.initial_installs(profiles, self.first_apps, self.preferences.app_vectors)
 
     def visitors(self, profiles: Profiles, day: int) -> Array:
         """int64[B]: the rows of `profiles` whose users visit on `day`."""
@@ -123,8 +140,8 @@ class World:
         )
 
     def exceptions(self, day: int) -> Exceptions:
-        """R_t of a day."""
-        return _exceptions_of(self, day)
+        """R_t of a day, for every app."""
+        return _exceptions_of(self, day).of(np.arange(len(self.apps)))
 
     def log_odds(self, profiles: Profiles, rows: Array, requests: Requests) -> tuple[Array, Array]:
         """True log odds without examination float64[B, C], and the exceptions in them float64[B, C].
@@ -135,7 +152,7 @@ class World:
             empty = np.zeros(requests.apps.shape)
             return empty, empty
         preferences = self.preferences
-        today = self.exceptions(int(requests.sim_day[0]))
+        today = _exceptions_of(self, int(requests.sim_day[0])).of(requests.apps)
         odds, exceptions = response.log_odds(
             rows, requests.hour, requests.installed, requests.apps, profiles.taste,
             preferences.user_value(profiles), preferences.app_vectors, preferences.taste_centre,
@@ -153,10 +170,9 @@ class World:
         return chances, labels
 
 
-@lru_cache(maxsize=4)
-def _exceptions_of(world: World, day: int) -> Exceptions:
-    source = build_exceptions(world.settings, world.seed, world.catalogue)
-    return source.on(day)
+@lru_cache(maxsize=2)
+def _exceptions_of(world: World, day: int) -> ExceptionDay:
+    return world.exception_source.on(day)
 
 
 def request_ids(users: Array, day: int) -> Array:

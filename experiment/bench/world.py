@@ -49,7 +49,7 @@ def production_days(config: Config, users: int, days: int) -> Iterator[Productio
     """
     world, shown = world_of(config), config.experiment.shown
     audience = traffic.arrive(world, np.arange(users, dtype=np.int64))
-    counts = retrieval.Counts.empty(world.users.countries, len(world.apps))
+    counts = retrieval.Counts.empty()
     popularity = registry.create("popularity", world.apps, world.cardinalities, {}, 0).publish()
     wide = registry.create(
         "wide",
@@ -60,7 +60,7 @@ def production_days(config: Config, users: int, days: int) -> Iterator[Productio
     )
     bootstrap = min(config.production.bootstrap_days, days - 1)
     for place, day in enumerate(range(1 - days, 1)):
-        index = retrieval.build_index(world.retrieval, world.catalogue, counts, day)
+        index = retrieval.build_index(world.retrieval, world.users.countries, world.catalogue, counts, day)
         policy = Policy(popularity, "production/popularity", shown, BOOTSTRAP_EXPLORATION)
         if place >= bootstrap:
             policy = Policy(wide.publish(), f"production/{day}", shown, config.production.exploration)
@@ -75,7 +75,9 @@ def production_days(config: Config, users: int, days: int) -> Iterator[Productio
 
 def next_index(world: World, days: list[ProductionDay]) -> Index:
     """What retrieval serves from on the day after `days`."""
-    counts = retrieval.Counts.empty(world.users.countries, len(world.apps))
+    counts = retrieval.Counts.empty()
     for one in days:
         counts = counts.updated(one.log, world.retrieval.log_decay)
-    return retrieval.build_index(world.retrieval, world.catalogue, counts, days[-1].day + 1)
+    return retrieval.build_index(
+        world.retrieval, world.users.countries, world.catalogue, counts, days[-1].day + 1
+    )

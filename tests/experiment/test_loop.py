@@ -116,11 +116,11 @@ def index_after(folder, config, day):
     from simulator import retrieval
 
     world = world_of(config)
-    counts = retrieval.Counts.empty(world.users.countries, len(world.apps))
+    counts = retrieval.Counts.empty()
     for earlier in range(plan.all_days(config)[0], day):
         log = day_log(folder, config, ("production",), earlier)
         counts = counts.updated(log, world.retrieval.log_decay)
-    return retrieval.build_index(world.retrieval, world.catalogue, counts, day)
+    return retrieval.build_index(world.retrieval, world.users.countries, world.catalogue, counts, day)
 
 
 def test_only_production_explores_and_logs_propensities(first):

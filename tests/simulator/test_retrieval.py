@@ -17,8 +17,8 @@ class Constant:
 @pytest.fixture(scope="module")
 def learned(world):
     audience = arrive(world, np.arange(4000))
-    counts = Counts.empty(20, len(world.apps))
-    index = build_index(world.retrieval, world.catalogue, counts, -3)
+    counts = Counts.empty()
+    index = build_index(world.retrieval, world.users.countries, world.catalogue, counts, -3)
     log, _ = serve(world, audience, -3, Policy(Constant(), "x", 10), index)
     return log, counts.updated(log, 0.9)
 
@@ -26,7 +26,7 @@ def learned(world):
 @pytest.fixture(scope="module")
 def retrieved(world, learned):
     _, counts = learned
-    index = build_index(world.retrieval, world.catalogue, counts, 1)
+    index = build_index(world.retrieval, world.users.countries, world.catalogue, counts, 1)
     profiles = world.profiles(np.arange(3000))
     installed = world.initial_installs(profiles)
     installed[:5] = NO_APP
@@ -60,20 +60,20 @@ def test_each_candidate_comes_from_the_source_that_its_tag_names(world, retrieve
         near = apps[row][sources[row] == Source.CATEGORY]
         assert set(category[near]) <= set(category[owned])
         related = apps[row][sources[row] == Source.RELATED]
-        assert set(related) <= set(index.related[owned].ravel())
+        assert set(related) <= set(index.related[index.related_row[owned]].ravel())
     assert {int(s) for s in np.unique(sources)} >= {0, 1, 2, 3}
 
 
 def test_charts_differ_by_country_once_production_has_a_log(world, learned):
     _, counts = learned
-    charts = build_index(world.retrieval, world.catalogue, counts, 1).chart_apps
+    charts = build_index(world.retrieval, world.users.countries, world.catalogue, counts, 1).chart_apps
     assert not np.array_equal(charts[0], charts[1])
 
 
 def test_counts_decay_and_do_not_depend_on_the_order_of_rows(learned):
     log, counts = learned
     shuffled = log.take(np.random.default_rng(0).permutation(len(log)))
-    again = Counts.empty(20, counts.installs.shape[1]).updated(shuffled, 0.9)
+    again = Counts.empty().updated(shuffled, 0.9)
     assert np.array_equal(counts.installs, again.installs)
     assert np.array_equal(counts.pairs, again.pairs)
     assert np.array_equal(counts.weights, again.weights)
@@ -115,7 +115,7 @@ def test_too_few_released_apps_is_an_error_that_says_so(make_world):
         make_world(0).settings.model_copy(update={"apps": 100}), make_world(0).users, RetrievalSettings(), 0
     )
     profiles = world.profiles(np.arange(50))
-    index = build_index(world.retrieval, world.catalogue, Counts.empty(20, 100), 1)
+    index = build_index(world.retrieval, world.users.countries, world.catalogue, Counts.empty(), 1)
     rows = world.visitors(profiles, 1)
     with pytest.raises(ValueError, match=r"world\.apps: \d+ apps are released, at least 148 are needed"):
         world.requests(profiles, rows, world.initial_installs(profiles), 1, index)
@@ -126,3 +126,30 @@ def test_retrieval_is_a_function_of_user_and_day(world, retrieved):
     some = requests.take(np.array([40, 3, 7]))
     apps, _ = candidates(world.retrieval, world.seed, index, world.apps.category, some)
     assert np.array_equal(apps, requests.apps[[40, 3, 7]])
+
+
+@pytest.mark.parametrize("length", [10, 300, 20_000])
+def test_charts_are_those_of_sorting_the_whole_catalogue_for_each_country(world, learned, length):
+    _, counts = learned
+    settings = world.retrieval.model_copy(update={"chart_length": length})
+    table = world.apps
+    index = build_index(settings, 20, world.catalogue, counts, 1)
+    local = np.zeros((20, len(table)), np.float32)
+    places = counts.places.astype(np.int64)
+    local[places >> 32, places & 0xFFFFFFFF] = counts.installs
+    released = np.flatnonzero(table.release_day <= 1)
+    prior = table.store_installs / table.store_installs.sum() * settings.prior_installs
+    for country in range(20):
+        weight = (local[country] + (prior + 0.5) / 20)[released]
+        top = np.argsort(-weight, kind="stable")[:length]
+        assert np.array_equal(index.chart_apps[country], released[top])
+
+
+def test_neighbours_are_kept_for_apps_that_have_any(world, learned):
+    _, counts = learned
+    index = build_index(world.retrieval, 20, world.catalogue, counts, 1)
+    owners = np.unique(counts.pairs >> np.uint64(32)).astype(np.int64)
+    assert len(index.related) == 1 + len(owners)
+    assert set(np.flatnonzero(index.related_row)) == set(owners.tolist())
+    assert (index.related[0] == NO_APP).all()
+    assert (index.related[1:, 0] != NO_APP).all()

@@ -25,7 +25,7 @@ class ByProduct:
 
 @pytest.fixture(scope="module")
 def index(world):
-    return build_index(world.retrieval, world.catalogue, Counts.empty(20, len(world.apps)), 1)
+    return build_index(world.retrieval, world.users.countries, world.catalogue, Counts.empty(), 1)
 
 
 def _equal(a, b):

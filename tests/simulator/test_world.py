@@ -15,7 +15,7 @@ from simulator.world import request_ids, user_and_day, with_apps
 def _day(world, users, day):
     profiles = world.profiles(users)
     installed = world.initial_installs(profiles)
-    index = build_index(world.retrieval, world.catalogue, Counts.empty(20, len(world.apps)), day)
+    index = build_index(world.retrieval, world.users.countries, world.catalogue, Counts.empty(), day)
     rows = world.visitors(profiles, day)
     requests, sources = world.requests(profiles, rows, installed, day, index)
     return profiles, rows, requests, sources
@@ -152,3 +152,13 @@ def test_hours_are_busier_in_the_evening(world):
     counts = np.bincount(requests.hour, minlength=24)
     assert counts[17:20].sum() > 1.7 * counts[5:8].sum()
     assert math.isclose(counts.sum(), len(requests))
+
+
+def test_exceptions_of_apps_that_were_asked_for_are_those_of_all(make_world):
+    every = make_world(2).exceptions(3)
+    some = np.array([[7, 3, 7], [0, 11, 199]])
+    drawn = make_world(2).exception_source.on(3)
+    few = drawn.of(some)
+    assert drawn.drawn.sum() == 5
+    assert np.array_equal(few.companions[some], every.companions[some])
+    assert np.array_equal(few.weights[some], every.weights[some])
