@@ -146,15 +146,18 @@ class Features:
         self.installed_rows = self.installed_vocabulary.lookup(every).astype(np.int32)
 
     def _normalise(self) -> None:
-        known = self.impressions > 0
-        if not known.any():
+        known = np.flatnonzero(self.impressions)
+        if not len(known):
             return
         prior = self.settings.rate_prior
         overall = self.acquisitions.sum() / self.impressions.sum()
         rate = (self.acquisitions + prior * overall) / (self.impressions + prior)
         for column, values in enumerate((rate, self.impressions)):
             normalizer = QuantileNormalizer(self.settings.quantiles).fit(values[known])
-            self.dense[:, column] = normalizer.transform(values)
+            if len(known) < len(values):  # the apps without a history have one and the same value
+                unknown = np.argmin(self.impressions)
+                self.dense[:, column] = normalizer.transform(values[unknown : unknown + 1])
+            self.dense[known, column] = normalizer.transform(values[known])
 
     def to_state(self) -> dict[str, Array]:
         """Everything that days have taught, as arrays."""

@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from models import matmul
 from models.catalogue import APP_FEATURES, USER_FEATURES, Catalogue
 from models.deep import Blocks
+from models.lanes import LANES, fetch_row, relu_dot, relu_of_sum
 from simulator.schema import Requests
 
 Array = NDArray[Any]
@@ -34,7 +35,8 @@ STEP = 16
 ROUNDED_ROWS = 112
 """Rows of every tile in bf16: by their number oneDNN chooses how it sums, and so how the sum is rounded."""
 
-LANES = 8
+AHEAD = 8
+"""Candidates by which the table's rows are fetched ahead: they are wider than what a processor foresees."""
 
 _LOCAL = threading.local()  # scratch, by shape
 
@@ -90,18 +92,24 @@ def _fill_tile(
     zero = np.float32(0.0)
     C, H = apps.shape[1], users.shape[1]
     last = len(ages) - 1
+    flat = apps.reshape(-1)
     for t in range(len(tile)):
         n = at + t
         if n >= apps.size:
             for h in range(H):
                 tile[t, h] = zero
             continue
+        if n + AHEAD < apps.size:
+            fetch_row(table, np.int64(rows[flat[n + AHEAD]]))
         b = n // C
-        a = apps[b, n - b * C]
-        row = rows[a]
-        bucket = ages[min(max(np.int64(days[b]) - np.int64(release_day[a]), 0), last)]
-        for h in range(H):
-            tile[t, h] = max(users[b, h] + table[row, h] + by_age[bucket, h], zero)
+        a = flat[n]
+        row = np.int64(rows[a])
+        bucket = np.int64(ages[min(max(np.int64(days[b]) - np.int64(release_day[a]), 0), last)])
+        if H % LANES == 0:
+            relu_of_sum(users, b, table, row, by_age, bucket, tile, t)
+        else:
+            for h in range(H):
+                tile[t, h] = max(users[b, h] + table[row, h] + by_age[bucket, h], zero)
 
 
 @njit(cache=True, nogil=True)
@@ -115,16 +123,8 @@ def _bias_relu(x: Any, bias: Any) -> None:
 @njit(cache=True, nogil=True)
 def _add_logits(x: Any, bias: Any, weights: Any, constant: Any, at: int, out: Any) -> None:
     """out[at + t] += weights . ReLU(x[t] + bias) + constant, in a fixed order; widths are multiples of 8."""
-    zero = np.float32(0.0)
-    sums = np.empty(8, np.float32)
     for t in range(min(len(x), len(out) - at)):
-        for k in range(8):
-            sums[k] = zero
-        for h in range(0, x.shape[1], 8):
-            for k in range(8):
-                sums[k] += max(x[t, h + k] + bias[h + k], zero) * weights[h + k]
-        total = ((sums[0] + sums[1]) + (sums[2] + sums[3])) + ((sums[4] + sums[5]) + (sums[6] + sums[7]))
-        out[at + t] += total + constant
+        out[at + t] += relu_dot(x, t, bias, weights) + constant
 
 
 class FoldedNet:
@@ -284,13 +284,27 @@ def _layers(arrays: Mapping[str, Array]) -> int:
     return sum(name.startswith("layer") for name in arrays)
 
 
+def _distinct(keys: Array) -> tuple[Array, Array]:
+    """Where each distinct key first is, by ascending key, and each key's place among them; keys >= 0."""
+    size = int(keys.max(initial=-1)) + 1
+    if size > 4 * len(keys) + 1024:
+        _, first, inverse = np.unique(keys, return_index=True, return_inverse=True)
+        return first, inverse
+    seen = np.full(size, -1, np.int64)  # much faster than to sort a million keys of a few thousand values
+    seen[keys[::-1]] = np.arange(len(keys) - 1, -1, -1)
+    present = np.flatnonzero(seen >= 0)
+    places = np.zeros(size, np.int64)
+    places[present] = np.arange(len(present))
+    return seen[present], places[keys]
+
+
 def _shared_rows(c: Catalogue) -> tuple[Array, Array]:
     """The row of each app in the folded table, int32[A], and for each row an app that has it, int64[R]."""
     fresh = np.flatnonzero((c.app_rows == 0) & ~c.known)
     key = np.zeros(len(fresh), np.int64)
     for column in range(c.codes.shape[1]):
         key = key * (int(c.codes[:, column].max(initial=0)) + 1) + c.codes[fresh, column]
-    _, first, inverse = np.unique(key, return_index=True, return_inverse=True)
+    first, inverse = _distinct(key)
     others = np.flatnonzero((c.app_rows > 0) | c.known)
     rows = np.empty(len(c.codes), np.int32)
     rows[others] = np.arange(len(others))
