@@ -62,12 +62,12 @@ def material() -> Material:
     config = load("tiny")
     world = world_of(config)
     audience = traffic.arrive(world, np.arange(USERS))
-    counts = retrieval.Counts.empty(world.users.countries, len(world.apps))
+    counts = retrieval.Counts.empty()
     popularity = registry.create("popularity", world.apps, world.cardinalities, {}, 0)
     policy = traffic.Policy(popularity, "popularity", config.experiment.shown, 1.0)
     logs, blocks = [], []
     for day in DAYS:
-        index = retrieval.build_index(world.retrieval, world.catalogue, counts, day)
+        index = retrieval.build_index(world.retrieval, world.users.countries, world.catalogue, counts, day)
         rows = world.visitors(audience.profiles, day)[: traffic.BLOCK]
         blocks.append(world.requests(audience.profiles, rows, audience.installed, day, index)[0])
         logs.append(traffic.serve(world, audience, day, policy, index)[0])
