@@ -114,10 +114,10 @@ def logged_day(folder: RunFolder) -> Iterator[Logged]:
 
 def _index(run: Path, config: Config, world: World) -> retrieval.Index:
     """What retrieval knew on the day: production's log of the days before."""
-    counts = retrieval.Counts.empty(world.users.countries, len(world.apps))
+    counts = retrieval.Counts.empty()
     for day in range(config.pre_days()[0], HOLDOUT):
         counts = counts.updated(day_log(run, config, (PRODUCTION,), day), world.retrieval.log_decay)
-    return retrieval.build_index(world.retrieval, world.catalogue, counts, HOLDOUT)
+    return retrieval.build_index(world.retrieval, world.users.countries, world.catalogue, counts, HOLDOUT)
 
 
 def _columns(requests: Requests, log: Log, scores: Array, where: str) -> Array:
