@@ -4,24 +4,30 @@
 
 Works on a copy of RUN, in which it publishes the newest model again and again. Ends by itself. Three parts:
 
-1. capacity: closed loop, one request under way on each connection; requests per second and percentiles.
-2. swaps: the same while a newer model is published every second. Each answer must be whole, name one
-   published model and have that model's scores.
-3. overload: requests are due at twice the capacity whatever becomes of the ones before. Goodput is the rate
-   of 200 answers, and everything else must be a 503 with Retry-After. The server's memory is read before and
-   after.
+1. capacity: closed loop for SECONDS, one request under way on each connection; rate and percentiles.
+2. swaps: REQUESTS the same way while a newer model is published every second. Each answer must be whole, name
+   one published model and have that model's scores.
+3. overload: requests are due at twice the capacity for SECONDS, whatever becomes of the ones before. Goodput
+   is the rate of 200 answers, and everything else must be a 503 with Retry-After. The server's memory is read
+   before and after.
+
+The client shares the cores with the server: it sends bytes made before, compares bytes, and says how much of
+a core it took (`client_cores`).
 """
 
 from __future__ import annotations
 
 import argparse
-import asyncio
 import contextlib
 import json
+import math
 import os
+import selectors
 import shutil
+import socket
 import sys
 import tempfile
+import threading
 import time
 from collections import Counter
 from collections.abc import Iterator
@@ -32,6 +38,7 @@ from experiment.bench.http import body, percentiles, run_server
 from experiment.bench.paper import prepare
 from experiment.folder.paths import RunPaths
 from experiment.folder.rundir import RunFolder
+from experiment.machine import Clock
 from experiment.server.live_model import published_days
 from experiment.visitors import Visitors
 from models import registry
@@ -41,60 +48,84 @@ ANSWER_SECONDS = 20.0
 POOL = 256
 """Connections of the client that offers twice the capacity."""
 
+SELECT_SECONDS = 0.001
+WARM_SECONDS = 2.0
 
-class Client:
-    """One connection that writes requests and reads answers, as little Python as will do."""
 
-    def __init__(self, address: str) -> None:
-        self._host, self._port = address.split(":")
-        self._streams: tuple[asyncio.StreamReader, asyncio.StreamWriter] | None = None
+class Connection:
+    """One connection with at most one request under way."""
 
-    async def ask(self, text: bytes) -> tuple[int, dict[bytes, bytes], bytes]:
-        """Status, headers and body of the answer to one `POST /rank`."""
-        if self._streams is None:
-            self._streams = await asyncio.open_connection(self._host, int(self._port))
-        reader, writer = self._streams
-        writer.write(b"POST /rank HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n" % len(text) + text)
-        head = await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), ANSWER_SECONDS)
-        status, *lines = head.rstrip().split(b"\r\n")
-        headers = {k.strip().lower(): v.strip() for k, _, v in (line.partition(b":") for line in lines)}
-        answer = await reader.readexactly(int(headers[b"content-length"]))
-        if headers.get(b"connection") == b"close":
+    def __init__(self, address: str, selector: selectors.BaseSelector) -> None:
+        host, port = address.split(":")
+        self._address, self._selector = (host, int(port)), selector
+        self._socket: socket.socket | None = None
+        self._answer = b""
+        self.number, self.began = 0, 0.0
+
+    def send(self, number: int, request: bytes) -> None:
+        """Sends the request of that number. Raises OSError where the server does not take it."""
+        self.number, self.began, self._answer = number, time.perf_counter(), b""
+        if self._socket is None:
+            self._socket = socket.create_connection(self._address, ANSWER_SECONDS)
+            self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            self._selector.register(self._socket, selectors.EVENT_READ, self)
+        self._socket.sendall(request)
+
+    def receive(self) -> tuple[int, bytes, bytes] | None:
+        """Status, head and body of the answer once it is whole. Raises OSError where it ends before."""
+        assert self._socket is not None
+        part = self._socket.recv(1 << 18)
+        if not part:
+            raise ConnectionResetError
+        answer = self._answer = self._answer + part if self._answer else part
+        end = answer.find(b"\r\n\r\n") + 4
+        if end < 4:
+            return None
+        head = answer[:end].lower()
+        at = head.index(b"content-length:") + 15
+        if len(answer) < end + int(head[at : head.index(b"\r", at)]):
+            return None
+        if b"connection: close" in head:
             self.close()
-        return int(status.split()[1]), headers, answer
+        return int(head[9:12]), head, answer[end:]
 
     def close(self) -> None:
         """Ends the connection; the next request opens another."""
-        if self._streams is not None:
-            self._streams[1].close()
-            self._streams = None
+        if self._socket is not None:
+            self._selector.unregister(self._socket)
+            self._socket.close()
+            self._socket = None
 
 
 class Tally:
-    """What came of the requests; `expected` are the scores of each body, by model the same."""
+    """What came of the requests; `expected` are the scores of each body, by app."""
 
-    def __init__(self, expected: list[dict[int, float]] | None = None) -> None:
+    def __init__(self, expected: list[dict[int, float]]) -> None:
         self.statuses: Counter[int] = Counter()
         self.versions: Counter[str] = Counter()
         self.milliseconds: list[float] = []
         self.lost, self.wrong, self.without_retry_after, self.unsent = 0, 0, 0, 0
-        self._expected = expected
+        self._expected, self._right = expected, [b""] * len(expected)
 
-    def note(self, number: int, began: float, answer: tuple[int, dict[bytes, bytes], bytes]) -> None:
-        """Counts one answer, and looks into every one with scores."""
-        status, headers, text = answer
+    def note(self, connection: Connection, answer: tuple[int, bytes, bytes]) -> None:
+        """Counts one answer, and compares every one that has scores."""
+        status, head, text = answer
         self.statuses[status] += 1
         if status == 503:
-            self.without_retry_after += b"retry-after" not in headers
+            self.without_retry_after += b"retry-after:" not in head
         if status != 200:
             return
-        self.milliseconds.append((time.perf_counter() - began) * 1e3)
-        document = json.loads(text)
-        self.versions[document["model_version"]] += 1
-        if self._expected is not None:
-            known = self._expected[number % len(self._expected)]
+        self.milliseconds.append((time.perf_counter() - connection.began) * 1e3)
+        version, _, rest = text.partition(b",")
+        self.versions[version.decode()] += 1
+        place = connection.number % len(self._expected)
+        if rest != self._right[place]:  # what was found right once is compared as bytes from then on
+            document = json.loads(text)
             found = dict(zip(document["apps"], document["scores"], strict=True))
-            self.wrong += found != known
+            if found == self._expected[place]:
+                self._right[place] = rest
+            else:
+                self.wrong += 1
 
     def document(self, seconds: float) -> dict[str, Any]:
         """The counts as plain data."""
@@ -111,69 +142,90 @@ class Tally:
         }
 
 
-async def closed(address: str, bodies: list[bytes], requests: int, connections: int, tally: Tally) -> float:
-    """`requests` requests, one under way on each connection; the seconds that they took."""
-    numbers, began = iter(range(requests)), time.perf_counter()
+def load(
+    address: str,
+    sent: list[bytes],
+    tally: Tally,
+    *,
+    requests: float = math.inf,
+    seconds: float = math.inf,
+    rate: float = math.inf,
+    connections: int = POOL,
+) -> float:
+    """Sends requests and counts their answers; the seconds that it took.
 
-    async def one() -> None:
-        client = Client(address)
-        for number in numbers:
-            started = time.perf_counter()
-            try:
-                tally.note(number, started, await client.ask(bodies[number % len(bodies)]))
-            except (OSError, EOFError, TimeoutError):
-                tally.lost += 1
-                client.close()
-        client.close()
+    Args:
+        address: of the server. sent: requests as bytes, taken by turns. tally: is told of each answer.
+        requests, seconds: when to end, whichever comes first.
+        rate: requests due per second whatever becomes of the others; a due one that finds no free connection
+            is not sent. Without a rate each free connection sends at once.
+        connections: of the client, one request under way on each.
+    """
+    began, number = time.perf_counter(), 0
+    with selectors.DefaultSelector() as selector:
+        free = [Connection(address, selector) for _ in range(connections)]
+        under_way: set[Connection] = set()
 
-    await asyncio.gather(*(one() for _ in range(connections)))
-    return time.perf_counter() - began
-
-
-async def opened(address: str, bodies: list[bytes], rate: float, seconds: float, tally: Tally) -> float:
-    """Requests due at `rate` per second for some seconds; one that finds no free connection is not sent."""
-    free = [Client(address) for _ in range(POOL)]
-    under_way: set[asyncio.Task[None]] = set()
-    began = time.perf_counter()
-
-    async def one(number: int) -> None:
-        client, started = free.pop(), time.perf_counter()
-        try:
-            tally.note(number, started, await client.ask(bodies[number % len(bodies)]))
-        except (OSError, EOFError, TimeoutError):
+        def lose(connection: Connection) -> None:
             tally.lost += 1
-            client.close()
-        free.append(client)
+            under_way.discard(connection)
+            connection.close()
+            free.append(connection)
 
-    number = 0
-    while (now := time.perf_counter() - began) < seconds:
-        while number < now * rate:
-            number += 1
-            if not free:
-                tally.unsent += 1
-                continue
-            task = asyncio.create_task(one(number))
-            under_way.add(task)
-            task.add_done_callback(under_way.discard)
-            await asyncio.sleep(0)
-        await asyncio.sleep(0.001)
-    await asyncio.gather(*under_way)
-    took = time.perf_counter() - began
-    for client in free:
-        client.close()
+        while True:
+            now = time.perf_counter() - began
+            ended = number >= requests or now >= seconds
+            due = 0 if ended else min(requests, now * rate if math.isfinite(rate) else number + len(free))
+            while number < due:
+                if free:
+                    connection = free.pop()
+                    under_way.add(connection)
+                    try:
+                        connection.send(number, sent[number % len(sent)])
+                    except OSError:
+                        lose(connection)
+                else:
+                    tally.unsent += 1
+                number += 1
+            if ended and not under_way:
+                break
+            for key, _ in selector.select(SELECT_SECONDS):
+                connection = key.data
+                try:
+                    answer = connection.receive()
+                except OSError:
+                    lose(connection)
+                    continue
+                if answer is not None:
+                    under_way.discard(connection)
+                    free.append(connection)
+                    tally.note(connection, answer)
+            late = time.perf_counter() - ANSWER_SECONDS
+            for connection in [one for one in under_way if one.began < late]:
+                lose(connection)
+        took = time.perf_counter() - began
+        for connection in free:
+            connection.close()
     return took
 
 
-async def publishing(copy: Path, arm: str, every: float, stop: asyncio.Event) -> int:
-    """Publishes the newest model again under the next day, every so many seconds; how often."""
-    count = 0
-    while not stop.is_set():
-        with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(stop.wait(), every)
-            break
-        await asyncio.to_thread(publish_again, copy, arm)
-        count += 1
-    return count
+@contextlib.contextmanager
+def publishing(copy: Path, arm: str, every: float) -> Iterator[list[int]]:
+    """Publishes the newest model again under the next day, every so many seconds; the list is how often."""
+    stop, count = threading.Event(), [0]
+
+    def work() -> None:
+        while not stop.wait(every):
+            publish_again(copy, arm)
+            count[0] += 1
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    try:
+        yield count
+    finally:
+        stop.set()
+        thread.join()
 
 
 def publish_again(copy: Path, arm: str) -> None:
@@ -222,30 +274,26 @@ def measure(run: Path, arm: str, requests: int, seconds: float, connections: int
     expected = [
         dict(zip(a.tolist(), s.tolist(), strict=True)) for a, s in zip(some.apps, scores, strict=True)
     ]
+    sent = [b"POST /rank HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n%s" % (len(b), b) for b in bodies]
     document: dict[str, Any] = {"cores": len(os.sched_getaffinity(0)), "load": os.getloadavg()[0]}
     with copy_of(run) as copy, run_server(copy, arm, "--poll", 0.2) as address:
-        asyncio.run(closed(address, bodies, 500, connections, Tally()))  # to warm up
+        load(address, sent, Tally(expected), requests=500, connections=connections)  # to warm up
+        tally, clock = Tally(expected), Clock()
+        took = load(address, sent, tally, seconds=seconds, connections=connections)
+        document["capacity"] = {**tally.document(took), "client_cores": round(clock.cpu() / took, 3)}
         tally = Tally(expected)
-        took = asyncio.run(closed(address, bodies, requests, connections, tally))
-        document["capacity"] = tally.document(took)
-
-        async def with_swaps() -> tuple[float, int]:
-            stop = asyncio.Event()
-            publisher = asyncio.create_task(publishing(copy, arm, 1.0, stop))
-            took = await closed(address, bodies, requests, connections, tally)
-            stop.set()
-            return took, await publisher
-
-        tally = Tally(expected)
-        took, swaps = asyncio.run(with_swaps())
-        document["swaps"] = {**tally.document(took), "published": swaps}
-        capacity = document["capacity"]["requests_per_second"]
-        before, tally = memory(address), Tally(expected)
-        asyncio.run(opened(address, bodies, 2 * capacity, seconds, tally))
+        with publishing(copy, arm, 1.0) as published:
+            took = load(address, sent, tally, requests=requests, connections=connections)
+        document["swaps"] = {**tally.document(took), "published": published[0]}
+        twice = 2 * document["capacity"]["requests_per_second"]
+        load(address, sent, Tally(expected), seconds=WARM_SECONDS, rate=twice)  # its memory is not growth
+        before, tally, clock = memory(address), Tally(expected), Clock()
+        took = load(address, sent, tally, seconds=seconds, rate=twice)
         document["overload"] = {
-            **tally.document(seconds),
-            "offered_per_second": 2 * capacity,
-            "goodput_ratio": round(tally.statuses[200] / seconds / capacity, 3),
+            **tally.document(took),
+            "client_cores": round(clock.cpu() / took, 3),
+            "offered_per_second": round(twice, 1),
+            "goodput_ratio": round(2 * tally.statuses[200] / took / twice, 3),
             "memory_before_mib": round(before, 1),
             "memory_after_mib": round(memory(address), 1),
         }
