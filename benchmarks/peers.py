@@ -116,12 +116,7 @@ def pytorch_widedeep(own: Table, test: Table) -> dict[str, float]:
     """pytorch-widedeep's `WideDeep` of `Wide` and `TabMlp`, each with Adagrad."""
     import torch
 
-    _stand_in("gensim", "gensim.utils", "spacy", "spacy.symbols", "cv2", "fastparquet", "transformers",
-              "sentence_transformers", "sentencepiece")  # fmt: skip
-    declared = torch.library.Library("torchvision", "FRAGMENT")  # its own part does not load with CPU torch
-    for name in ("nms", "qnms"):
-        if not hasattr(torch.ops.torchvision, name):
-            declared.define(f"{name}(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
+    let_widedeep_be_imported()
     from pytorch_widedeep import Trainer
     from pytorch_widedeep.models import TabMlp, Wide, WideDeep
 
@@ -155,6 +150,18 @@ def pytorch_widedeep(own: Table, test: Table) -> dict[str, float]:
     trainer.fit(**own_inputs, target=own.labels, n_epochs=1, batch_size=BATCH)
     took = clock.wall(), clock.cpu()
     return _figures(len(own), took, trainer.predict_proba(**test_inputs, batch_size=BATCH)[:, 1], test)
+
+
+def let_widedeep_be_imported() -> None:
+    """Stands in for what pytorch-widedeep imports but does not need for a table."""
+    import torch
+
+    _stand_in("gensim", "gensim.utils", "spacy", "spacy.symbols", "cv2", "fastparquet", "transformers",
+              "sentence_transformers", "sentencepiece")  # fmt: skip
+    declared = torch.library.Library("torchvision", "FRAGMENT")  # its own part does not load with CPU torch
+    for name in ("nms", "qnms"):
+        if not hasattr(torch.ops.torchvision, name):
+            declared.define(f"{name}(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
 
 
 def _stand_in(*names: str) -> None:

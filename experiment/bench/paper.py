@@ -190,6 +190,11 @@ def folded_operations() -> float:
     return operations(HIDDEN)
 
 
+def rounded_operations() -> float:
+    """Those of `folded_operations` that are in bf16: of all layers but the last, see `FoldedNet.rounded`."""
+    return 2.0 * sum(a * b for a, b in itertools.pairwise(HIDDEN[:-1]))
+
+
 def plain_operations() -> float:
     """Of one candidate with the first layer."""
     F, K = len(USER_FEATURES), len(APP_FEATURES)

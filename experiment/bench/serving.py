@@ -98,8 +98,9 @@ def _paper_structure(
             continue
         found[name] = engines.plain(name, score)
         differences[name] = engines.difference(scores(), exact.score(request)[0])
-    work = {name: bench_paper.folded_operations() for name in found}
-    work |= {name: bench_paper.plain_operations() for name in found if not name.startswith("storelift")}
+    folded, rounded = bench_paper.folded_operations(), bench_paper.rounded_operations()
+    work = {name: (bench_paper.plain_operations(), 0.0) for name in found}
+    work |= {"storelift fp32": (folded, 0.0), "storelift bf16": (folded - rounded, rounded)}
     rows = engines.rows("paper", found, requests)
     document["models"].append(
         {

