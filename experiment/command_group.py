@@ -55,6 +55,10 @@ LATER = (
     ),
     Later("experiment.reporting.compare", {"compare": "Set runs side by side."}),
     Later("experiment.study.sweep", {"study": "Sweep settings and seeds."}),
+    Later(
+        "experiment.interference.command",
+        {"interference": "Compare designs of an experiment whose rankers share data."},
+    ),
     Later("experiment.study.reproduce", {"reproduce": "Count the paper's claims over seeds."}),
     Later("experiment.bench.command", {"bench": "Measure simulation, training and serving."}),
     Later("experiment.server.command", {"serve": "Serve a run's model over HTTP."}),

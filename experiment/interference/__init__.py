@@ -1,0 +1,1 @@
+"""Experiment designs under interference: arms that share training data bias each other's estimate."""

@@ -1,0 +1,204 @@
+"""Designs under interference: who learns from whom, what is estimated, and what a stop leaves."""
+
+import json
+from types import SimpleNamespace
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from typer.testing import CliRunner
+
+from experiment import running
+from experiment.cli import app
+from experiment.errors import BadInput
+from experiment.folder.rundir import RunFolder
+from experiment.interference import command, designs, estimates, show
+from experiment.interference.play import OUT_OF_REACH, Corpus
+from experiment.loading import load
+
+SMALL = ["users.population=10000", "world.apps=400", "experiment.days=2"]
+
+
+@pytest.fixture(scope="module")
+def done(tmp_path_factory):
+    root = tmp_path_factory.mktemp("root")
+    document = command.interference("small", "tiny", SMALL, seeds=1, root=root, workers=1)
+    return root, document
+
+
+def tables(root):
+    (folder,) = (root / "interference" / "small").iterdir()
+    return {path.stem: pq.read_table(path) for path in sorted(folder.glob("*.parquet"))}
+
+
+@pytest.mark.parametrize(("design", "training"), [("diverted", "own"), ("shared", "all")])
+def test_a_design_is_the_ordinary_run_without_a_gate(done, tmp_path, design, training):
+    root, _ = done
+    settings = [*SMALL, "gate.enabled=false", f"experiment.training={training}"]
+    running.run(load("tiny", settings, arms="wide,deep", workers=1), tmp_path / "run")
+    report = RunFolder.open(tmp_path / "run").report()["arms"]
+    table = tables(root)[design].to_pandas()
+    for at, arm in enumerate(("wide", "deep")):
+        own = table[table.arm == at]
+        assert own.impressions.sum() == report[arm]["impressions"]
+        assert own.acquisitions.sum() == report[arm]["acquisitions"]
+        assert own.expected.sum() / own.impressions.sum() == pytest.approx(
+            report[arm]["expected_rate"], rel=1e-12
+        )
+
+
+def test_each_arm_has_a_world_to_itself_and_all_worlds_the_same_visits(done):
+    root, _ = done
+    found = tables(root)
+    assert sorted(found) == ["clustered", "co-diverted", "diverted", "only-deep", "only-wide", "shared"]
+    visits = found["only-deep"].column("impressions").to_pylist()
+    assert all(table.column("impressions").to_pylist() == visits for table in found.values())
+    assert set(found["only-deep"].column("arm").to_pylist()) == {1}
+    assert found["only-deep"].column("expected") != found["only-wide"].column("expected")
+    assert (
+        found["diverted"].column("arm") == found["shared"].column("arm") == found["co-diverted"].column("arm")
+    )
+
+
+def test_the_document_says_bias_error_and_data(done):
+    root, document = done
+    assert json.loads((root / "interference" / "small.json").read_text()) == json.loads(json.dumps(document))
+    assert [one["design"] for one in document["designs"]] == list(designs.DESIGNS)
+    rows = {row["design"]: row for row in document["rows"]}
+    assert len({row["global"] for row in rows.values()}) == 1
+    for row in rows.values():
+        assert row["global"] + row["noise"] + row["bias"] == pytest.approx(row["expected"])
+    assert rows["shared"]["data"] == rows["clustered"]["data"] == 1.0
+    assert 0.3 < rows["diverted"]["data"] < 0.7
+    assert rows["shared"]["noise"] == rows["diverted"]["noise"]
+
+
+def test_a_stopped_study_plays_what_is_missing_only(done, monkeypatch):
+    root, document = done
+    (folder,) = (root / "interference" / "small").iterdir()
+    assert not (folder / "start").exists()
+    before = {path.name: path.stat().st_mtime_ns for path in folder.iterdir()}
+    missing = folder / "shared.parquet"
+    kept = missing.read_bytes()
+    missing.unlink()
+    again = command.interference("small", "tiny", SMALL, seeds=1, root=root, workers=1)
+    assert again == document
+    assert missing.read_bytes() == kept
+    after = {path.name: path.stat().st_mtime_ns for path in folder.iterdir()}
+    assert {name for name, when in after.items() if before[name] != when} == {"shared.parquet"}
+    monkeypatch.setattr(command, "work", None)
+    assert command.interference("small", "tiny", SMALL, seeds=1, root=root, workers=1) == document
+
+
+def test_it_is_shown(done):
+    root, document = done
+    arguments = [
+        "interference",
+        "--name",
+        "small",
+        "--preset",
+        "tiny",
+        "--seeds",
+        "1",
+        "--root",
+        str(root),
+        "-q",
+    ]
+    for setting in SMALL:
+        arguments += ["--set", setting]
+    result = CliRunner().invoke(app, arguments)
+    assert result.exit_code == 0, result.output
+    assert "co-diverted" in result.output
+    assert "1 seeds, 2 days, 200 users, Deep against Wide" in " ".join(result.output.split())
+    assert (root / "interference" / "small.html").stat().st_size > 1e5
+    drawn = show.figure(document)
+    assert list(drawn.data[-1].y) == list(designs.DESIGNS)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"designs": ["shard"]}, "design: got 'shard', allowed: shared, diverted, co-diverted, clustered"),
+        ({"arms": "wide"}, "arms: got wide alone, allowed: two or more"),
+        ({"arms": "wide,oracle"}, "arms: got oracle, which does not learn, allowed: rankers that learn"),
+        ({"seeds": 0}, "seeds: got 0, allowed: 1 or more"),
+    ],
+)
+def test_bad_input(tmp_path, arguments, message):
+    with pytest.raises(BadInput) as caught:
+        command.interference("x", "tiny", root=tmp_path, **arguments)
+    assert str(caught.value) == message
+
+
+# --- pure parts ---------------------------------------------------------------------------------------------
+
+
+def test_whole_clusters_go_to_an_arm_and_arms_are_of_like_size():
+    rng = np.random.default_rng(0)
+    cluster = rng.choice(40, 5000, p=1 / np.arange(1, 41) / (1 / np.arange(1, 41)).sum())
+    arm = designs.in_blocks(cluster, 2, 3)
+    assert set(arm) == {0, 1}
+    assert len(arm) == 40
+    assert 0.3 < (arm[cluster] == 0).mean() < 0.7
+    assert not np.array_equal(arm, designs.in_blocks(cluster, 2, 4))
+
+
+def test_every_app_is_one_arms():
+    apps = SimpleNamespace(store_installs=np.arange(101))
+    corpus = designs.corpora(apps, 3, 0)
+    assert np.bincount(corpus).max() - np.bincount(corpus).min() <= 1
+    assert [sorted(corpus[98 - 3 * i : 101 - 3 * i]) for i in range(3)] == [[0, 1, 2]] * 3
+
+
+def test_a_corpus_keeps_other_apps_out_of_reach():
+    ranker = SimpleNamespace(score=lambda requests: np.zeros(requests.apps.shape, np.float32))
+    scores = Corpus(ranker, np.array([True, False])).score(SimpleNamespace(apps=np.array([[0, 1, 1]])))
+    assert scores.dtype == np.float32
+    assert scores.tolist() == [[0.0, float(OUT_OF_REACH), float(OUT_OF_REACH)]]
+
+
+def table(arm, acquisitions, unit=None, trained=100):
+    n = len(arm)
+    columns = {
+        "user_id": np.arange(n),
+        "arm": np.asarray(arm, np.int16),
+        "unit": np.arange(n) if unit is None else np.asarray(unit),
+        "impressions": np.full(n, 10),
+        "acquisitions": np.asarray(acquisitions),
+        "expected": np.asarray(acquisitions, float),
+    }
+    return pa.table(columns).replace_schema_metadata({"trained": json.dumps({"a": trained, "b": trained})})
+
+
+def test_bias_and_noise_are_told_apart():
+    found = {
+        "only a": table([0] * 4, [1, 1, 2, 2]),
+        "only b": table([1] * 4, [2, 2, 4, 4]),
+        "shared": table([0, 0, 1, 1], [1, 1, 3, 3]),
+    }
+    (row,) = estimates.of_seed(found, ["a", "b"], "a", 0.05)
+    assert (row["global"], row["same_users"], row["expected"]) == pytest.approx((1.0, 3.0, 2.0))
+    assert (row["noise"], row["bias"], row["estimate"]) == pytest.approx((2.0, -1.0, 2.0))
+    assert row["data"] == 1.0
+
+
+def test_clusters_are_the_units_of_the_standard_error():
+    rng = np.random.default_rng(1)
+    cluster = np.repeat(np.arange(40), 50)
+    taken = rng.binomial(10, np.repeat(rng.uniform(0.1, 0.5, 40), 50))
+    arm = cluster % 2
+    alone = {"only a": table(arm * 0, taken), "only b": table(arm * 0 + 1, taken)}
+    by_user, by_cluster = (
+        estimates.of_seed({**alone, "clustered": table(arm, taken, unit)}, ["a", "b"], "a", 0.05)[0]["se"]
+        for unit in (None, cluster)
+    )
+    assert by_cluster > 3 * by_user
+
+
+def test_seeds_are_counted():
+    row = {"design": "shared", "arm": "b", "control": "a", "global": 0.1, "estimate": 0.3, "covered": True}
+    rest = dict.fromkeys(("expected", "bias", "noise", "se", "data"), 0.0)
+    (one,) = estimates.over_seeds([{**row, **rest}, {**row, **rest, "estimate": None, "covered": None}])
+    assert one["error"] == pytest.approx(0.2)
+    assert (one["covered"], one["right_sign"], one["seeds"]) == (1, 1, 2)
