@@ -11,7 +11,7 @@ import numpy as np
 from dashboard import measures, results
 from dashboard.measures import Effect, effect, outcomes
 from dashboard.reading import Document, Key, Run
-from experiment.stats.moments import Moments, stack
+from experiment.stats.moments import Moments
 from experiment.stats.power import days_left as still_needed
 from experiment.stats.ratio import contrast
 
@@ -102,11 +102,19 @@ def by_day(run: Run, pair: tuple[str, str], alpha: float, *, together: bool) -> 
 
 @lru_cache(maxsize=64)
 def _cells(key: Key, arm: str, ahead: tuple[int, ...], together: bool) -> Moments:
+    """Statistics [days] of the users of each day, or of all days up to it: one pass over the user-days."""
     seen = outcomes(key, arm)
+    index, users = np.cumsum(seen.first) - 1, int(seen.first.sum())
+    shape = (len(ahead), users)
+    at = (seen.day - ahead[0]) * users + index
+    x, y = (
+        np.bincount(at, values, shape[0] * users).reshape(shape)
+        for values in (seen.acquisitions, seen.impressions)
+    )
     if together:
-        return seen.looks(ahead).without_pre()
-    rows = [seen.day == day for day in ahead]
-    return stack([Moments.from_users(seen.acquisitions[r], seen.impressions[r]) for r in rows])
+        x, y = np.cumsum(x, axis=0), np.cumsum(y, axis=0)
+    both = np.stack([x, y], axis=1)
+    return Moments.from_sums((y > 0).sum(axis=1), both.sum(axis=-1), both @ np.swapaxes(both, -1, -2))
 
 
 def days_left(run: Run, pair: tuple[str, str], error: float, alpha: float) -> int | None:
