@@ -16,6 +16,7 @@ STATES = {
     "done": ("✔", "done"),
     "failed": ("✖", "failed"),
     "interrupted": ("❚❚", "interrupted"),
+    "older": ("◷", "of another version"),
     "damaged": ("⚠", "cannot be read"),
 }
 

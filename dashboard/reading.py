@@ -15,8 +15,9 @@ from pathlib import Path
 from typing import Any
 
 from experiment.folder import journal, lock
+from experiment.folder.atomic import TornError, read_sealed
+from experiment.folder.manifest import FORMAT, Manifest, RunFolderError
 from experiment.folder.manifest import NAME as MANIFEST
-from experiment.folder.manifest import Manifest, RunFolderError
 from experiment.folder.rundir import CONFIG, REPORT
 
 Document = Mapping[str, Any]
@@ -26,7 +27,7 @@ SIGNED = (MANIFEST, journal.STATUS, REPORT, CONFIG, journal.LOCK)
 STARTING_SECONDS = 60.0
 """A new run folder without a status belongs to a run that is starting, for so long."""
 
-STATES = ("running", "done", "failed", "interrupted", "damaged")
+STATES = ("running", "done", "failed", "interrupted", "older", "damaged")
 
 
 @dataclass(frozen=True, slots=True)
@@ -210,6 +211,9 @@ def _read_files(path: str, signature: Signature) -> Run:
         if (root / journal.STATUS).exists():
             warnings.append(str(error))
     state, message = _state(manifest, trouble, stated, status)
+    other = None if manifest else _other_format(root)
+    if other is not None:
+        state, message, warnings = "older", f"It is of format {other}, and this version reads {FORMAT}", []
     return Run(
         path=root,
         name=root.name,
@@ -229,6 +233,15 @@ def _manifest(root: Path) -> tuple[Manifest | None, str | None]:
         return Manifest.read(root), None
     except RunFolderError as error:
         return None, str(error)
+
+
+def _other_format(root: Path) -> str | None:
+    """The format of a run folder that another version wrote, whole; None for any other trouble."""
+    try:
+        written = read_sealed(root / MANIFEST).get("format")
+    except (OSError, TornError):
+        return None
+    return None if written == FORMAT else str(written)
 
 
 def _state(

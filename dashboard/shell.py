@@ -12,6 +12,7 @@ import streamlit as st
 
 from dashboard import markup, reading, results
 from dashboard.reading import Document, Run
+from experiment.folder.rundir import CONFIG
 
 HERE = Path(__file__).parent
 
@@ -123,7 +124,7 @@ def no_results(run: Run) -> None:
             "The first day of the experiment is not finished. Follow it on the page 'Live'.",
             None,
         )
-    elif run.state == "damaged":
+    elif run.state in ("damaged", "older"):
         return
     else:
         title = "Nothing to judge"
@@ -142,6 +143,13 @@ def trouble(run: Run) -> None:
                 "This run folder is not as it was written", text, f"storelift verify {folder}", bad=True
             )
         )
+    elif run.state == "older":
+        again = f"storelift run --config {shlex.quote(str(run.path / CONFIG))}"
+        text = (
+            f"{run.message}: its report is shown unchecked, its data are not read. Equal settings and seed, "
+            "run again by the same version, give equal results; by this one:"
+        )
+        st.html(markup.empty("This run is of another version", text, again))
     elif run.state == "failed":
         text = f"{run.message or 'No cause was noted'}. Finished days are kept; it goes on with:"
         st.html(markup.empty("This run failed", text, f"storelift resume {folder}", bad=True))

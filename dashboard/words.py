@@ -225,6 +225,8 @@ def health(run: Run, results: Document) -> list[Check]:
             harmless=True,
         ),
     ]
+    if run.state == "older":
+        checks.append(Check(False, "Of another version", f"{run.message}; not checked.", harmless=True))
     wrong = not_as_written(run)
     if wrong:
         checks.append(Check(False, "Some files cannot be trusted", " ".join(wrong)))
@@ -242,7 +244,7 @@ def _refused(gate: Sequence[Mapping[str, Any]]) -> str:
 
 def not_as_written(run: Run) -> list[str]:
     """What is wrong with the files of a run; empty where all that was read is as it was written."""
-    torn = diaries.untrusted(run) if run.state != "damaged" else []
+    torn = diaries.untrusted(run) if run.state not in ("damaged", "older") else []
     left_out = [f"Not as written, and left out: {', '.join(torn)}."] if torn else []
     damaged = [str(run.message)] if run.state == "damaged" else []
     return [*damaged, *run.warnings, *left_out]

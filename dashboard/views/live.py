@@ -198,7 +198,7 @@ else:
     head(run)
     if run.state != "done":
 
-        @st.fragment(run_every=None if run.state == "damaged" else "3s")
+        @st.fragment(run_every=None if run.state in ("damaged", "older") else "3s")
         def until_resumed() -> None:
             """Looks whether somebody goes on with the run."""
             if reading.read(path).signature != run.signature:

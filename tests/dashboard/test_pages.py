@@ -63,11 +63,14 @@ def test_what_is_wrong_is_said_with_the_command_that_mends_it(window, shared, sa
     path = getattr(shared, name)
     said = escaping.unescape(says(window(shared.root, path.name)))
     assert words in said
-    assert (
-        f"storelift verify {path}" in said
-        if name in ("torn", "older")
-        else f"storelift resume {path}" in said
-    )
+    mends = {"torn": f"verify {path}", "older": f"run --config {path / 'config.toml'}"}
+    assert f"storelift {mends.get(name, f'resume {path}')}" in said
+
+
+def test_a_run_of_another_version_has_its_verdict_but_is_not_checked(window, shared, says):
+    said = says(window(shared.root, "older"))
+    assert "Do not trust" not in said
+    assert "Of another version" in said
 
 
 def test_cuped_and_levels_change_the_scorecard(window, shared, says):
