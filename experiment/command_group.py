@@ -44,6 +44,7 @@ LATER = (
         },
     ),
     Later("experiment.truth.command", {"truth": "Replay every user under every arm: the true lift."}),
+    Later("experiment.preference.command", {"world": "Say how sparse, and of what rank, preferences are."}),
     Later("experiment.slices.command", {"slices": "Part what each arm showed by what it could know."}),
     Later(
         "experiment.calibration.calibrate",

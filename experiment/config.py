@@ -28,6 +28,9 @@ from simulator.settings import RetrievalSettings, UserSettings, WorldSettings
 
 DEFAULT_PRESET = "quick"
 
+LATER_SETTINGS = (("experiment", "training_seed"),)
+"""Settings that came after runs had been made: at their defaults they are not in the hash."""
+
 ArmName = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]{0,31}$")]
 
 
@@ -152,6 +155,9 @@ class Config(Settings):
     def config_hash(self) -> str:
         """16 hexadecimal digits that stand for everything that can change a result (not for `run`)."""
         data = self.model_dump(mode="json", exclude={"run"})
+        for table, name in LATER_SETTINGS:  # older runs, which are without them, keep their hash
+            if data[table][name] == type(getattr(self, table)).model_fields[name].default:
+                del data[table][name]
         text = json.dumps(data, sort_keys=True, separators=(",", ":"))
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 

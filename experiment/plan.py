@@ -150,7 +150,8 @@ def learner_of(config: Config, arm: str, day: int) -> Learner:
 
 def training_key(config: Config, day: int) -> int:
     """The key of what is random in the training of a night, the same for every learner."""
-    return int(hash_keys(config.seed, Stream.TRAINING, day) >> np.uint64(1))
+    luck = config.experiment.training_seed
+    return int(hash_keys(config.seed, Stream.TRAINING, day, *([luck] if luck else [])) >> np.uint64(1))
 
 
 def serving_cost(config: Config, shard: Shard, day: int) -> float:

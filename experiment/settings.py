@@ -57,6 +57,8 @@ class ExperimentSettings(Settings):
     """What an arm retrains on each night: its own log, the logs of all arms, or nothing (frozen models)."""
     warm_start: bool = True
     """Retraining goes on from yesterday's model; otherwise it starts afresh on all days so far."""
+    training_seed: Annotated[int, Field(ge=0, lt=2**62)] = 0
+    """Draws what is random in training, production's too; world, users and coins stay. 0 takes the run's."""
     shown: Annotated[int, Field(ge=1, le=100)] = 10
     """Apps shown per request."""
     stop_when: Literal["never", "decided"] = "never"

@@ -36,7 +36,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
-from typing import Annotated, Any, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, StringConstraints, ValidationError, model_validator
 
@@ -134,6 +134,9 @@ class Study(Settings):
     """The measure that is drawn."""
     extras: list[str] = Field(default_factory=list)
     """Further measurements of each cell that cost time: `warm_start`."""
+    spread: Literal["", "variants", "arms"] = ""
+    """Luck that is measured: of an arm's lift over the variants of a seed, or among arms that differ in their
+    log alone; see `experiment.study.spread`."""
     set: Overrides = Field(default_factory=dict)
     """Of every cell."""
     sweep: Annotated[list[Sweep], Field(max_length=2)] = Field(default_factory=list)

@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from experiment.study import spread
 from experiment.study.measures import MEASURES
 from experiment.study.plan import ACCEPTED_SHARE, Claim, Point, Study
 
@@ -74,6 +75,7 @@ def document(name: str, study: Study, cells: Cells, points: Sequence[Point] | No
         "cpu_seconds": round(sum(cell["clock"]["cpu_seconds"] for cell in cells.values()), 1),
         "measures": study.measures,
         "figure": study.figure,
+        "spread": _spread(study, cells),
         "points": found,
         "frontiers": frontiers(study, found),
         "crossings": crossings(study, found),
@@ -107,7 +109,7 @@ def point_document(study: Study, point: Point, cells: Cells) -> dict[str, Any]:
                     "above_0": above,
                 }
             )
-    return {
+    document = {
         "variant": point.name,
         "label": point.label,
         "value": point.values[0] if len(point.values) == 1 else point.name,
@@ -119,6 +121,13 @@ def point_document(study: Study, point: Point, cells: Cells) -> dict[str, Any]:
         "winner": winner(figures),
         "claims": [claim_document(claim, own) for claim in study.claim],
     }
+    if study.spread == "arms":
+        document["spread"] = spread.over_arms(own)
+    return document
+
+
+def _spread(study: Study, cells: Cells) -> list[dict[str, Any]]:
+    return spread.over_variants(list(cells.values())) if study.spread == "variants" else []
 
 
 def winner(figures: Mapping[str, Mapping[str, Any]]) -> dict[str, Any] | None:

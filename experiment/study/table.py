@@ -56,7 +56,7 @@ def render(document: Mapping[str, Any]) -> RenderableType:
         parts += [Text(), _changes(document)]
     if any(one["claims"] for one in document["points"]):
         parts += [Text(), claims_table(document)]
-    parts += [Text(line) for line in passings(document)]
+    parts += [Text(line) for line in [*passings(document), *luck(document)]]
     parts += [Text(line, "yellow") for line in notes(document)]
     return Group(*parts)
 
@@ -72,6 +72,27 @@ def passings(document: Mapping[str, Any]) -> list[str]:
     return lines + [
         f"{arm_name(one['to'])} overtakes {arm_name(one['from'])} at about {one['at']:.3g}." for one in below
     ]
+
+
+def luck(document: Mapping[str, Any]) -> list[str]:
+    """How much of a lift is luck of training, where the study measures it."""
+    lines = [
+        f"{arm_name(one['arm'])}: its lift of {percent(one['mean'])} varies by {_deviation(one)} over "
+        f"{document['knob']}, within a seed."
+        for one in document.get("spread", [])
+    ]
+    return lines + [
+        f"{one['label']}: the lift of one over another varies by {_deviation(one['spread'])}: luck."
+        for one in document["points"]
+        if one.get("spread")
+    ]
+
+
+def _deviation(found: Mapping[str, Any]) -> str:
+    if found["sd"] is None:
+        return "an unknown amount"
+    low, high = found["ci"]
+    return f"{found['sd']:.2%} (standard deviation, 95% interval {low:.2%} to {high:.2%})"
 
 
 def notes(document: Mapping[str, Any]) -> list[str]:
