@@ -129,7 +129,7 @@ class RayActors:
         try:
             blind = [host for host in map(_result, [a.sees.remote(token) for a in self._actors]) if host]
         finally:
-            token.unlink()
+            token.unlink(missing_ok=True)
         if blind:
             hosts = ", ".join(sorted(set(blind)))
             raise BadInput(

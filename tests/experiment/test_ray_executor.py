@@ -3,6 +3,7 @@
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -17,13 +18,22 @@ from experiment.executor import WorkerLostError, open_executor, placed
 from experiment.loading import load
 from experiment.settings import RunSettings
 
-SMALL = ["users.population=20000", "experiment.bucket_share=0.01", "experiment.days=2"]
+SMALL = [
+    "users.population=20000",
+    "experiment.bucket_share=0.01",
+    "experiment.days=2",
+    "experiment.pre_days=2",
+]
 NODE = "HOST:PORT of a node of a Ray cluster, or 'auto' on one"
 RAY = RunSettings(executor="ray", workers=2)
 
 there = pytest.mark.skipif(
     not executor.ray_is_there(), reason="needs the extra: pip install 'storelift[ray]'"
 )
+
+
+def small(*overrides: str, **options):
+    return load("tiny", [*SMALL, *overrides], arms="wide,wide_deep", **options)
 
 
 def results(folder: Path) -> dict[str, bytes]:
@@ -66,7 +76,7 @@ def no_litter(folder: Path) -> bool:
 @pytest.fixture(scope="module")
 def local(tmp_path_factory) -> dict[str, bytes]:
     folder = tmp_path_factory.mktemp("local") / "run"
-    running.run(load("tiny", [*SMALL, "run.workers=1"]), folder)
+    running.run(small(workers=1), folder)
     return results(folder)
 
 
@@ -148,7 +158,7 @@ def test_a_task_done_twice_leaves_what_it_leaves_once(tmp_path):
     from experiment.folder.rundir import RunFolder
     from experiment.indexing import refit_retrieval
 
-    config = load("tiny", [*SMALL, "users.population=4000", "experiment.pre_days=2"], arms="wide,deep")
+    config = load("tiny", [*SMALL, "users.population=4000"], arms="wide,deep")
     folder = RunFolder.create(tmp_path / "run", config)
     diary = Diary.open(folder)
 
@@ -209,6 +219,8 @@ def test_slots_keep_their_worker_and_lost_workers_are_replaced(tmp_path):
     with open_executor(RAY, 5, tmp_path) as pool:
         assert pool.workers == 2
         assert signal.getsignal(signal.SIGTERM) is before
+        pids = children(os.getpid())
+        heard = subprocess.run(["ss", "-ltnpH"], capture_output=True, text=True, check=True).stdout
         once = pool.map(about_me, list(range(5)), [0, 1, 2, 3, 4])
         assert [pid for pid, *_ in once] == [once[0][0], once[1][0]] * 2 + [once[0][0]]
         assert {(folder, threads) for _, folder, threads in once} == {(str(Path.cwd()), "1")}
@@ -220,18 +232,9 @@ def test_slots_keep_their_worker_and_lost_workers_are_replaced(tmp_path):
         with pytest.raises(WorkerLostError, match=r"a worker ended in the middle of a task \(killed, or out"):
             pool.map(die, [0], [1])
     assert list(tmp_path.iterdir()) == [tmp_path / "marker"]
-
-
-@there
-@pytest.mark.slow
-def test_ray_listens_on_the_loopback_interface_only(tmp_path):
-    by_value()
-    with open_executor(RAY, 2) as pool:
-        pids = {pid for pid, *_ in pool.map(about_me, [0, 1], [0, 1])} | children(os.getpid())
-        heard = subprocess.run(["ss", "-ltnpH"], capture_output=True, text=True, check=True).stdout
     ours = [line.split()[3] for line in heard.splitlines() if any(f"pid={pid}," in line for pid in pids)]
     assert len(ours) >= 4
-    assert [host for host in ours if "127.0.0.1" not in host] == []
+    assert [host for host in ours if "127.0.0.1" not in host] == []  # nobody else is listened to
 
 
 def children(pid: int) -> set[int]:
@@ -243,25 +246,35 @@ def children(pid: int) -> set[int]:
     return found - {pid}
 
 
+@pytest.fixture(scope="module")
+def cluster():
+    """A Ray that is there already, of one node."""
+    ray_environment.prepare(executor.ONE_THREAD)
+    from ray.cluster_utils import Cluster
+
+    made = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "include_dashboard": False})
+    yield made
+    made.shutdown()
+
+
 @there
 @pytest.mark.slow
-@pytest.mark.parametrize(("workers", "users"), [(1, 8192), (2, 61), (3, 100)])
-def test_a_run_is_the_same_on_any_number_of_workers_and_shards(tmp_path, local, workers, users):
-    config = load("tiny", [*SMALL, f"run.shard_users={users}"], executor="ray", workers=workers)
+@pytest.mark.parametrize(("workers", "users"), [(1, 8192), (3, 61)])
+def test_a_run_is_the_same_on_any_number_of_workers_and_shards(tmp_path, local, cluster, workers, users):
+    config = small(f"run.shard_users={users}", executor="ray", address=cluster.address, workers=workers)
     running.run(config, tmp_path / "run")
     assert results(tmp_path / "run") == local
 
 
 @there
 @pytest.mark.slow
-@pytest.mark.parametrize("when", ["serving", "training"])
-def test_a_run_is_the_same_after_a_worker_was_killed(tmp_path, local, monkeypatch, when):
+@pytest.mark.parametrize("what", ["serve_shard", "learn"])
+def test_a_run_is_the_same_after_a_worker_was_killed(tmp_path, local, cluster, monkeypatch, what):
     from experiment import loop
 
     by_value()
-    name = {"serving": "serve_shard", "training": "learn"}[when]
     marker = tmp_path / "marker"
-    real = getattr(loop, name)
+    real = getattr(loop, what)
 
     def killed_once(task):
         if task.day == 1 and not marker.exists():
@@ -270,8 +283,9 @@ def test_a_run_is_the_same_after_a_worker_was_killed(tmp_path, local, monkeypatc
             os.kill(os.getpid(), signal.SIGKILL)
         return real(task)
 
-    monkeypatch.setattr(loop, name, killed_once)
-    running.run(load("tiny", [*SMALL, "run.shard_users=100"], executor="ray", workers=2), tmp_path / "run")
+    monkeypatch.setattr(loop, what, killed_once)
+    config = small("run.shard_users=100", executor="ray", address=cluster.address, workers=2)
+    running.run(config, tmp_path / "run")
     assert marker.exists()
     assert results(tmp_path / "run") == local
     assert no_litter(tmp_path / "run")
@@ -279,28 +293,21 @@ def test_a_run_is_the_same_after_a_worker_was_killed(tmp_path, local, monkeypatc
 
 @there
 @pytest.mark.slow
-def test_a_run_is_the_same_after_a_node_was_lost(tmp_path, local, monkeypatch):
-    """Two nodes on one machine; the one that this process is not on dies on day 1."""
-    ray_environment.prepare(executor.ONE_THREAD)
-    from ray.cluster_utils import Cluster
-
+def test_a_run_is_the_same_after_a_node_was_lost(tmp_path, local, cluster, monkeypatch):
+    """A second node on the same machine, on which one of the two actors is, dies in the middle of day 1."""
     from experiment import loop
 
-    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "include_dashboard": False})
-    try:
-        other = cluster.add_node(num_cpus=1)
-        night = loop.learn_overnight
+    other = cluster.add_node(num_cpus=1)
+    night = loop.learn_overnight
 
-        def lost(diary, workers, day, progress):
-            if day == 1:
-                cluster.remove_node(other, allow_graceful=False)
-            night(diary, workers, day, progress)
+    def lost(diary, workers, day, progress):
+        if day == 1:
+            cluster.remove_node(other, allow_graceful=False)
+        night(diary, workers, day, progress)
 
-        monkeypatch.setattr(loop, "learn_overnight", lost)
-        config = load("tiny", [*SMALL, "run.shard_users=100"], executor="ray", address=cluster.address)
-        running.run(config, tmp_path / "run")
-    finally:
-        cluster.shutdown()
+    monkeypatch.setattr(loop, "learn_overnight", lost)
+    config = small("run.shard_users=100", executor="ray", address=cluster.address)
+    running.run(config, tmp_path / "run")
     assert results(tmp_path / "run") == local
 
 
@@ -308,12 +315,19 @@ def test_a_run_is_the_same_after_a_node_was_lost(tmp_path, local, monkeypatch):
 @pytest.mark.slow
 def test_ctrl_c_ends_cleanly_and_the_run_goes_on_elsewhere(tmp_path, local):
     folder = tmp_path / "run"
-    options = ["--preset", "tiny", *(f"--set={one}" for one in SMALL), "--out", str(folder)]
+    options = [
+        "--preset",
+        "tiny",
+        *(f"--set={one}" for one in SMALL),
+        "--arms=wide,wide_deep",
+        "--out",
+        str(folder),
+    ]
     command = [sys.executable, "-m", "experiment.cli", "run", *options, "--executor", "ray", "--workers", "2"]
     process = subprocess.Popen(
         command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True
     )
-    wait_for(lambda: (folder / "metrics/days/day=-1.json").exists(), 300)
+    wait_for(lambda: (folder / "metrics/days/day=0.json").exists(), 300)
     family = children(process.pid)
     os.killpg(process.pid, signal.SIGINT)
     out, err = process.communicate(timeout=120)
@@ -337,14 +351,12 @@ def wait_for(condition, seconds: float) -> None:
 
 @there
 @pytest.mark.slow
-def test_a_folder_that_a_worker_does_not_see_is_refused(tmp_path, monkeypatch):
-    from experiment import ray_executor
-
-    monkeypatch.setattr(ray_executor.Worker, "sees", lambda self, path: "node-7")
+def test_a_folder_that_a_worker_does_not_see_is_refused(tmp_path, cluster, monkeypatch):
+    monkeypatch.setattr(Path, "touch", lambda self: None)  # so that there is nothing to be seen
     with pytest.raises(BadInput) as refused:
-        running.run(load("tiny", SMALL, executor="ray", workers=1), tmp_path / "run")
+        running.run(small(executor="ray", address=cluster.address, workers=1), tmp_path / "run")
     assert str(refused.value) == (
-        f"out: got {tmp_path / 'run'}, which the workers on node-7 do not see, "
+        f"out: got {tmp_path / 'run'}, which the workers on {socket.gethostname()} do not see, "
         "allowed: a folder that all nodes share under one path"
     )
 
