@@ -80,7 +80,7 @@ class Start:
         """What retrieval serves from on a day of the experiment."""
         world = world_of(self.config)
         counts = retrieval.Counts(**read_arrays(_counts(self.folder, day - 1)))
-        return retrieval.build_index(world.retrieval, world.catalogue, counts, day)
+        return retrieval.build_index(world.retrieval, world.users.countries, world.catalogue, counts, day)
 
 
 def start(folder: Path, config: Config) -> Start:
@@ -104,7 +104,7 @@ def _pre_period(folder: Path, config: Config, users: Array) -> None:
     sample = None
     if PRODUCTION in plan.groups(config):
         sample = traffic.arrive(world, layer_of(config).members(PRODUCTION))
-    counts = retrieval.Counts.empty(world.users.countries, len(world.apps))
+    counts = retrieval.Counts.empty()
     popularity = registry.create("popularity", world.apps, world.cardinalities, {}, 0).publish()
     learners = plan.learners(config, 0)
     trainers = {learner: _fresh(config, learner) for learner in learners}
@@ -115,7 +115,7 @@ def _pre_period(folder: Path, config: Config, users: Array) -> None:
         if not audiences:
             write_arrays(_counts(folder, day), dataclasses.asdict(counts))
             continue
-        index = retrieval.build_index(world.retrieval, world.catalogue, counts, day)
+        index = retrieval.build_index(world.retrieval, world.users.countries, world.catalogue, counts, day)
         if plan.bootstrapping(config, day):
             policy = Policy(popularity, PRODUCTION, shown, BOOTSTRAP_EXPLORATION)
         else:
