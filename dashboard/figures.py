@@ -205,18 +205,21 @@ def _dotted(figure: go.Figure, line: Line, ink: Ink, scale: float, pattern: str)
 
 
 def counts(lines: Sequence[Line], inks: Mapping[str, Ink], *, y: str, height: int = 280) -> go.Figure:
-    """Totals over days, such as the users seen so far."""
+    """Totals over days, such as the users seen so far.
+
+    The first lie under the others, wider: equal ones would hide each other.
+    """
     figure = go.Figure()
-    for line in lines:
-        ink = inks[line.arm]
+    for number, line in enumerate(lines):
+        ink, under = inks[line.arm], 3 * (len(lines) - 1 - number)
         figure.add_trace(
             go.Scatter(
                 x=list(line.x),
                 y=list(line.y),
                 name=line.label,
                 mode="lines+markers",
-                line={"color": ink.colour, "width": 2},
-                marker={"color": ink.colour, "symbol": ink.shape, "size": 7},
+                line={"color": ink.colour, "width": 2 + under},
+                marker={"color": ink.colour, "symbol": ink.shape, "size": 7 + under},
                 hovertemplate="%{y:,}",
             )
         )

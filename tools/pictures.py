@@ -21,6 +21,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from PIL import Image
+
 WIDTH, HEIGHT = 1400, 1180
 PATIENCE = 120_000
 """Milliseconds that a page may take."""
@@ -74,6 +76,8 @@ def keep(page: Any, address: str, out: Path, until: str | None = None) -> None:
         chart.locator(".main-svg").first.wait_for()
     page.wait_for_timeout(1000)  # lines are drawn with a transition
     page.screenshot(path=out)
+    with Image.open(out) as shot:  # a page has few colours: half the bytes
+        shot.convert("RGB").quantize(256).save(out, optimize=True)
     sys.stdout.write(f"{out}\n")
 
 
