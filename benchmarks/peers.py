@@ -27,6 +27,8 @@ import numpy as np
 from experiment.bench.table import BATCH, DENSE, EMBEDDING, HIDDEN, VALUES, Table
 from experiment.machine import Clock
 
+_KEPT: list[Any] = []
+
 RATE = 0.01
 """Adagrad's, with a mean loss; as near to ours as each library lets one come."""
 
@@ -159,6 +161,7 @@ def let_widedeep_be_imported() -> None:
     _stand_in("gensim", "gensim.utils", "spacy", "spacy.symbols", "cv2", "fastparquet", "transformers",
               "sentence_transformers", "sentencepiece")  # fmt: skip
     declared = torch.library.Library("torchvision", "FRAGMENT")  # its own part does not load with CPU torch
+    _KEPT.append(declared)  # what it declares goes when it goes
     for name in ("nms", "qnms"):
         if not hasattr(torch.ops.torchvision, name):
             declared.define(f"{name}(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
