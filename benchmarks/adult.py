@@ -84,7 +84,7 @@ def storelift(own: pd.DataFrame, test: pd.DataFrame, seed: int, configuration: s
 
 
 def pytorch_widedeep(own: pd.DataFrame, test: pd.DataFrame, seed: int) -> dict[str, float]:
-    """Its `WideDeep` of `Wide` and `TabMlp` as in the quick start of its README, with all columns."""
+    """Its `WideDeep` of `Wide` and `TabMlp`, as its README begins, with all columns and numbers scaled."""
     from peers import let_widedeep_be_imported
 
     let_widedeep_be_imported()
@@ -97,7 +97,7 @@ def pytorch_widedeep(own: pd.DataFrame, test: pd.DataFrame, seed: int) -> dict[s
     crossed = [("education", "occupation"), ("native-country", "occupation")]
     clock = Clock()
     of_wide = WidePreprocessor(wide_cols=words, crossed_cols=crossed)
-    of_deep = TabPreprocessor(cat_embed_cols=words, continuous_cols=NUMBERS)
+    of_deep = TabPreprocessor(cat_embed_cols=words, continuous_cols=NUMBERS, cols_to_scale=NUMBERS)
     wide_rows, deep_rows = of_wide.fit_transform(own), of_deep.fit_transform(own)
     deep = TabMlp(
         column_idx=of_deep.column_idx, cat_embed_input=of_deep.cat_embed_input, continuous_cols=NUMBERS
