@@ -55,8 +55,19 @@ MEASURES = {
     "wide_weights": Measure("wide weights that are not 0", "count"),
     "warm_start_days": Measure("days that a cold start needs", "number"),
     "warm_start_ratio": Measure("time of a cold start over a warm one", "number"),
+    "offpolicy_expected": Measure("expected lift of the first models on the holdout", "lift"),
+    "offpolicy_direct": Measure("lift by the direct method", "lift"),
+    "offpolicy_ips": Measure("lift by IPS", "lift"),
+    "offpolicy_snips": Measure("lift by SNIPS", "lift"),
+    "offpolicy_dr": Measure("lift by DR", "lift"),
+    "offpolicy_position_ips": Measure("lift by IPS by positions", "lift"),
+    "offpolicy_position_snips": Measure("lift by SNIPS by positions", "lift"),
+    "offpolicy_position_dr": Measure("lift by DR by positions", "lift"),
 }
 """By name, in the order of tables."""
+
+OFFPOLICY = "offpolicy_"
+"""Begins the names of what the extra `offpolicy` measures."""
 
 
 def measure(folder: RunFolder, extras: tuple[str, ...] = ()) -> Figures:
@@ -75,6 +86,7 @@ def measure(folder: RunFolder, extras: tuple[str, ...] = ()) -> Figures:
         from experiment.study.warm import warm_start
 
         cold = warm_start(folder)
+    guessed = _offpolicy(folder) if "offpolicy" in extras else {}
     figures: Figures = {}
     for arm in folder.config.arms:
         figures[arm] = {
@@ -83,6 +95,7 @@ def measure(folder: RunFolder, extras: tuple[str, ...] = ()) -> Figures:
             **shown[arm],
             "wide_weights": _wide_weights(folder, arm),
             **cold.get(arm, {}),
+            **guessed.get(arm, {}),
         }
     return figures
 
@@ -118,7 +131,8 @@ def _online(report: Mapping[str, Any], truth: Mapping[str, Any], arm: str) -> di
     """An arm's lifts over the control; of the control itself 0 (and no p-value)."""
     rate = truth["arms"][arm]["expected_rate"]
     if arm == report["run"]["control"]:
-        names = [name for name, one in MEASURES.items() if one.form == "lift" and name != "detectable_lift"]
+        lifts = [name for name, one in MEASURES.items() if one.form == "lift"]
+        names = [name for name in lifts if name != "detectable_lift" and not name.startswith(OFFPOLICY)]
         return {"expected_rate": rate, **dict.fromkeys(names, 0.0)}
     control = report["run"]["control"]
     c = _of(report["comparisons"], arm, control)
@@ -137,6 +151,19 @@ def _online(report: Mapping[str, Any], truth: Mapping[str, Any], arm: str) -> di
         "first_day_lift": days[0]["expected_lift"] if days else None,
         "last_day_lift": days[-1]["expected_lift"] if days else None,
     }
+
+
+def _offpolicy(folder: RunFolder) -> Figures:
+    """The lifts that production's log foretold; of the control itself 0."""
+    from experiment.offpolicy.evaluate import CLIP, ESTIMATORS, evaluate
+
+    found = evaluate(folder, CLIP)
+    known: Figures = {}
+    for c in found["comparisons"]:
+        known[c["arm"]] = {f"{OFFPOLICY}{name}": c["estimates"][name]["lift"] for name in ESTIMATORS}
+        known[c["arm"]][f"{OFFPOLICY}expected"] = c["expected_lift"]
+    own = [f"{OFFPOLICY}{name}" for name in (*ESTIMATORS, "expected")]
+    return {folder.config.experiment.control: dict.fromkeys(own, 0.0), **known}
 
 
 def _of(comparisons: list[dict[str, Any]], arm: str, control: str) -> dict[str, Any]:

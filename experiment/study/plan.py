@@ -133,7 +133,7 @@ class Study(Settings):
     figure: str = "expected_lift"
     """The measure that is drawn."""
     extras: list[str] = Field(default_factory=list)
-    """Further measurements of each cell that cost time: `warm_start`."""
+    """Further measurements of each cell that cost time: `warm_start`, `offpolicy`."""
     spread: Literal["", "variants", "arms"] = ""
     """Luck that is measured: of an arm's lift over the variants of a seed, or among arms that differ in their
     log alone; see `experiment.study.spread`."""
@@ -185,7 +185,7 @@ class Study(Settings):
         return list(range(self.first_seed, self.first_seed + self.seeds))
 
 
-EXTRAS = ("warm_start",)
+EXTRAS = ("warm_start", "offpolicy")
 
 
 @dataclass(frozen=True, slots=True)

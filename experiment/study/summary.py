@@ -16,6 +16,7 @@ import numpy as np
 from experiment.study import spread
 from experiment.study.measures import MEASURES
 from experiment.study.plan import ACCEPTED_SHARE, Claim, Point, Study
+from experiment.study.predictors import predictors
 
 Cells = Mapping[tuple[str, int], Mapping[str, Any]]
 """(Name of the variant, seed) to the document of the cell."""
@@ -79,6 +80,7 @@ def document(name: str, study: Study, cells: Cells, points: Sequence[Point] | No
         "points": found,
         "frontiers": frontiers(study, found),
         "crossings": crossings(study, found),
+        "predictors": predictors(cells.values()) if "offpolicy" in study.extras else [],
     }
 
 

@@ -56,9 +56,30 @@ def render(document: Mapping[str, Any]) -> RenderableType:
         parts += [Text(), _changes(document)]
     if any(one["claims"] for one in document["points"]):
         parts += [Text(), claims_table(document)]
+    if document.get("predictors"):
+        parts += [Text(), predictors_table(document)]
     parts += [Text(line) for line in [*passings(document), *luck(document)]]
     parts += [Text(line, "yellow") for line in notes(document)]
     return Group(*parts)
+
+
+def predictors_table(document: Mapping[str, Any]) -> RenderableType:
+    """What foretells the first day's lift: a row per offline figure, the best rank correlation first."""
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False, padding=(0, 1, 0, 0))
+    table.add_column("foretells the first day's lift", no_wrap=True)
+    for head in ("cases", "right sign", "rank correlation", "95%", "error"):
+        table.add_column(head, justify="right", no_wrap=True)
+    for one in document["predictors"]:
+        ends = one["spearman_ci"]
+        table.add_row(
+            one["words"],
+            str(one["cases"]),
+            str(one["right_sign"]),
+            figure(one["spearman"], "number"),
+            DASH if ends is None else f"{ends[0]:.2f} … {ends[1]:.2f}".replace("-", "−"),
+            percent(one["error"]).lstrip("+"),
+        )
+    return table
 
 
 def passings(document: Mapping[str, Any]) -> list[str]:

@@ -1,0 +1,81 @@
+"""Which offline figure foretells the online lift: correlations over cells, and the study that counts them."""
+
+import io
+import json
+
+import numpy as np
+import pytest
+import scipy.stats
+
+from experiment.study import plan as study_plan
+from experiment.study import table as study_table
+from experiment.study.predictors import PREDICTORS, pearson, predictors, spearman
+from experiment.study.sweep import run_study
+
+
+def cell(seed, **arms):
+    control = dict.fromkeys((*PREDICTORS, "first_day_lift"), 0.0)
+    return {"seed": seed, "control": "wide", "arms": {"wide": control, **arms}}
+
+
+def test_correlations_are_scipys():
+    rng = np.random.default_rng(0)
+    x = rng.integers(0, 8, 40).astype(float)
+    y = x + rng.normal(0, 3, 40)
+    assert pearson(x, y) == pytest.approx(scipy.stats.pearsonr(x, y).statistic)
+    assert spearman(x, y) == pytest.approx(scipy.stats.spearmanr(x, y).statistic)
+    assert spearman(x[:2], y[:2]) is None
+    assert pearson(np.ones(5), y[:5]) is None
+
+
+def test_the_best_predictor_comes_first():
+    rng = np.random.default_rng(1)
+    cells = []
+    for seed in range(20):
+        lifts = {arm: rng.normal(0.02, 0.03) for arm in ("deep", "wide_deep")}
+        arms = {
+            arm: {
+                "first_day_lift": lift,
+                "offline_auc": rng.normal(),
+                "log_loss": -lift,
+                "offpolicy_ips": lift + rng.normal(0, 0.03),
+                "offpolicy_dr": lift + 0.01,
+                "offpolicy_snips": None,
+            }
+            for arm, lift in lifts.items()
+        }
+        cells.append(cell(seed, **arms))
+    rows = {row["predictor"]: row for row in predictors(cells)}
+    assert set(list(rows)[:2]) == {"log_loss", "offpolicy_dr"}
+    assert rows["log_loss"]["spearman"] == rows["offpolicy_dr"]["spearman"] == pytest.approx(1.0)
+    assert rows["offpolicy_dr"]["error"] == pytest.approx(0.01)
+    assert rows["log_loss"]["error"] is None
+    assert rows["log_loss"]["right_sign"] == rows["log_loss"]["cases"] == 40
+    low, high = rows["offpolicy_ips"]["spearman_ci"]
+    assert low < rows["offpolicy_ips"]["spearman"] < high
+    assert rows["offpolicy_snips"] | {"words": ""} == {
+        "predictor": "offpolicy_snips", "words": "", "cases": 0, "right_sign": 0, "spearman": None,
+        "spearman_ci": None, "pearson": None, "error": None,
+    }  # fmt: skip
+
+
+def test_a_study_counts_them(tmp_path):
+    data = {
+        "title": "Small", "preset": "tiny", "seeds": 1, "arms": ["wide", "deep"], "extras": ["offpolicy"],
+        "set": {"users.population": 10_000, "world.apps": 400, "experiment.days": 1},
+        "measures": ["offpolicy_ips", "first_day_lift"],
+    }  # fmt: skip
+    study = study_plan.validated(data, "small")
+    document = run_study("small", study, tmp_path, workers=1)
+    deep = document["points"][0]["arms"]["deep"]
+    assert deep["offpolicy_position_dr"]["mean"] is not None
+    assert document["points"][0]["arms"]["wide"]["offpolicy_ips"]["mean"] == 0.0
+    assert [row["cases"] for row in document["predictors"]] == [1] * len(PREDICTORS)
+    assert (
+        json.loads((tmp_path / "studies" / "small.json").read_text())["predictors"] == document["predictors"]
+    )
+    from rich.console import Console
+
+    console = Console(record=True, width=100, file=io.StringIO())
+    console.print(study_table.render(document))
+    assert "foretells the first day's lift" in console.export_text()
