@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from textwrap import wrap
+from typing import Any
 
 import plotly.graph_objects as go
 
@@ -41,10 +43,18 @@ def bars(groups: Mapping[str, Mapping[str, float]], *, y: str, tickformat: str |
 
 
 def parts(
-    lines: Sequence[Line], inks: Mapping[str, Ink], *, y: str, tickformat: str | None = None
+    lines: Sequence[Line],
+    inks: Mapping[str, Ink],
+    *,
+    y: str,
+    tickformat: str | None = None,
+    from_zero: bool = False,
 ) -> go.Figure:
-    """A measure in parts that have an order, a marker per arm side by side."""
+    """A measure in parts that have an order, a marker per arm side by side, with its interval."""
     figure = go.Figure()
+    known = [value for line in lines for value in line.y if value is not None]
+    if known and min(known) < 0 < max(known):
+        figure.add_hline(y=0, line_color=GREY, line_width=1.5, line_dash="dash")
     for line in lines:
         ink = inks[line.arm]
         figure.add_trace(
@@ -54,19 +64,41 @@ def parts(
                 name=line.label,
                 mode="markers",
                 marker={"color": ink.colour, "symbol": ink.shape, "size": 10},
+                error_y=_bars(line, ink.colour),
                 cliponaxis=False,
                 hovertemplate=f"%{{y:{tickformat or '.3f'}}}",
             )
         )
-    frame(figure, x="", y=y, height=300, tickformat=tickformat)
-    figure.update_xaxes(type="category", showgrid=True)
+    frame(figure, x="", y=y, height=340, tickformat=tickformat)
+    names = list(dict.fromkeys(x for line in lines for x in line.x))
+    figure.update_xaxes(
+        type="category", showgrid=True, tickvals=names, ticktext=["<br>".join(wrap(x, 16)) for x in names]
+    )
     figure.update_layout(scattermode="group", scattergap=0.5)
-    known = [value for line in lines for value in line.y if value is not None]
-    if known:  # grouped markers would start the axis at 0
-        low = 0.0 if tickformat else min(known)
-        room = 0.12 * max(max(known) - low, 0.01)
-        figure.update_yaxes(range=[low if tickformat else low - room, max(known) + room])
+    if known:  # grouped markers would start the axis at 0, and the widest intervals would be all there is
+        low, high = (0.0 if from_zero else min(known)), max(known)
+        room = 0.25 * max(high - low, 0.01)
+        figure.update_yaxes(range=[low if from_zero else low - room, high + room])
     return figure
+
+
+def _bars(line: Line, colour: str) -> dict[str, Any] | None:
+    """Intervals of a line as bars around its markers; None where it has none."""
+    ends = [
+        (0.0, 0.0) if band is None or value is None else (value - band[0], band[1] - value)
+        for value, band in zip(line.y, line.bands, strict=False)
+    ]
+    if not any(low or high for low, high in ends):
+        return None
+    return {
+        "type": "data",
+        "symmetric": False,
+        "array": [high for _, high in ends],
+        "arrayminus": [low for low, _ in ends],
+        "color": colour,
+        "thickness": 1.5,
+        "width": 3,
+    }
 
 
 def made_of(parts_: Mapping[str, float], ink: Ink, *, title: str) -> go.Figure:

@@ -1,137 +1,135 @@
-"""Where the arms differ: the last day's impressions in parts, by what could be memorised of them.
-
-Everything is of what an arm showed itself. AUC by ranks with ties shared; the interval of a rate is binomial
-over impressions and so a little too narrow, which the page says.
-"""
+"""Where the arms differ: `metrics/slices.json`, the parts of what each showed, as lines and rows."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import Any
 
-from dashboard import diaries
-from dashboard.reading import Key, Run
-
-SEEN = ("never seen", "1-10 times", "11-100 times", "more than 100 times")
-EXCEPTION = ("no exception", "an exception against", "an exception in favour")
-
-ENOUGH = 20
-"""Fewer labels of either kind than this give no AUC."""
-
-CUTS = {
-    "seen": ("How often the app was in the log that the arm learned from", SEEN),
-    "exception": ("Whether an installed app changes the chance, which only memorising finds", EXCEPTION),
-}
+from dashboard import intact
+from dashboard.figures import Interval, Line
+from dashboard.reading import Document, Run, document
+from experiment.slices.command import SLICES
+from experiment.words import DASH, arm_name, interval, number, percent
 
 
 @dataclass(frozen=True, slots=True)
-class Slice:
-    """A part of what an arm showed.
+class Measure:
+    """A figure of a part: its name, the format of its axis, and whether it is a difference.
 
     Attributes:
-        arm: name. part: of the cut. share: of the arm's impressions. impressions: behind it.
-        rate: acquired. chance: the true mean chance. predicted: the model's mean chance.
-        auc: within the part, None with fewer than `ENOUGH` labels of a kind.
+        name: as people read it. tickformat: of the axis, in d3's words; None for plain numbers.
+        from_zero: whether the axis begins at 0.
     """
 
-    arm: str
-    part: str
-    share: float
-    impressions: int
-    rate: float
-    chance: float
-    predicted: float
-    auc: float | None
+    name: str
+    tickformat: str | None
+    from_zero: bool = False
 
 
-def of_run(run: Run) -> dict[str, list[Slice]]:
-    """The slices of the last finished day, by cut; empty where there is no log."""
-    found: dict[str, list[Slice]] = {"seen": [], "exception": []}
-    if run.day < 1:
-        return found
-    before = [(arm, day) for arm, day in diaries.log_days(run) if day < run.day]
-    for arm in run.arms:
-        learned = [diaries.parts(run, "log", name, day) for name, day in before if name in _sources(run, arm)]
-        files = (
-            diaries.parts(run, "log", arm, run.day),
-            diaries.parts(run, "truth", arm, run.day),
-            [file for parts in learned for file in parts],
-        )
-        if not files[0] or not files[1]:
+MEASURES = {
+    "lift": Measure("Lift over the control", "+.0%"),
+    "auc": Measure("AUC within the part", None),
+    "over": Measure("Predicted less true chance", "+.1%"),
+    "rate": Measure("Acquisition rate", ".1%", from_zero=True),
+    "calibration": Measure("Predicted over acquired", ".2f"),
+    "share": Measure("Share of what it shows", ".0%", from_zero=True),
+}
+"""By their names in the document."""
+
+HEAD = (
+    "Part", "Arm", "Impressions", "Share", "Acquired", "True chance", "Predicted", "Over the truth, points",
+    "AUC", "Lift", "Interval", "Expected lift",
+)  # fmt: skip
+
+EXPLORED = {
+    "distinct_apps": ("Different apps shown", None),
+    "entropy": ("Entropy of what is shown, bits", None),
+    "new_release_share": ("Share of new releases", ".0%"),
+    "new_pair_share": ("Share of pairs that production had not shown", ".0%"),
+    "new_pairs": ("Pairs shown for the first time", None),
+    "found_rules": ("Of the acquisitions: exceptions that the arm found itself", ".1%"),
+}
+"""Exploration by day: as people read it, and the format of the axis."""
+
+
+def found(run: Run) -> Document | None:
+    """The run's slices; None where they have not been measured, or the file is not what was written."""
+    return trusted(run, SLICES)
+
+
+def trusted(run: Run, name: str) -> Document | None:
+    """A JSON document that the run's manifest lists; None where it is not there as it was written."""
+    return document(run, name) if intact.split(run.key, [run.path / name])[0] else None
+
+
+def lines(slices: Document, cut: str, measure: str) -> list[Line]:
+    """A line per arm over the parts of a cut; the control has no lift."""
+    made = []
+    for arm, own in slices["arms"].items():
+        if measure == "lift" and arm == slices["control"]:
             continue
-        for cut, slices in _of_arm(run.key, arm, *(tuple(map(str, own)) for own in files)).items():
-            found[cut] += slices
-    return found
+        rows = own["cuts"][cut]
+        bands = [_pair(row.get(f"{measure}_ci")) for row in rows]
+        made.append(Line(arm, [row["part"] for row in rows], [row[measure] for row in rows], bands))
+    return made
 
 
-def _sources(run: Run, arm: str) -> Sequence[str]:
-    if run.setting("experiment.training") == "all":
-        return ["production", *run.arms]
-    return ["production", arm]
-
-
-@lru_cache(maxsize=32)
-def _of_arm(
-    _: Key, arm: str, log: tuple[str, ...], truth: tuple[str, ...], learned: tuple[str, ...]
-) -> dict[str, list[Slice]]:
-    import duckdb
-    import pyarrow.dataset as ds
-
-    with duckdb.connect(":memory:", config={"threads": 2}) as database:
-        for name, files in (("served", log), ("known", truth), ("learned", learned or log)):
-            database.register(name, ds.dataset(list(files), format="parquet"))
-        limit = "" if learned else "WHERE false"
-        database.execute(
-            f"""
-            CREATE TABLE shown AS
-            WITH each AS (SELECT unnest(apps) AS app FROM learned {limit}),
-            counts AS (SELECT app, count(*) AS seen FROM each GROUP BY app),
-            flat AS (
-              SELECT unnest(apps) AS app, unnest(labels) AS label, unnest(exceptions) AS exception,
-                     unnest(probabilities) AS chance, 1 / (1 + exp(-unnest(scores)::DOUBLE)) AS predicted
-              FROM served JOIN known USING (request_id)
-            )
-            SELECT label, predicted, chance,
-                   CASE WHEN seen IS NULL THEN 0 WHEN seen <= 10 THEN 1 WHEN seen <= 100 THEN 2
-                        ELSE 3 END AS seen,
-                   CASE WHEN exception = 0 THEN 0 WHEN exception < 0 THEN 1 ELSE 2 END AS exception
-            FROM flat LEFT JOIN counts USING (app)
-            """
-        )
-        return {cut: _read(database, arm, cut, names) for cut, (_, names) in CUTS.items()}
-
-
-def _read(database: Any, arm: str, cut: str, names: Sequence[str]) -> list[Slice]:
-    rows = database.sql(
-        f"""
-        WITH ranked AS (
-          SELECT *, rank() OVER (PARTITION BY {cut} ORDER BY predicted)
-                    + (count(*) OVER (PARTITION BY {cut}, predicted) - 1) / 2.0 AS place FROM shown
-        )
-        SELECT {cut}, count(*), count(*) / sum(count(*)) OVER (), avg(label), avg(chance), avg(predicted),
-               sum(label)::DOUBLE, (sum(CASE WHEN label = 1 THEN place ELSE 0 END))::DOUBLE
-        FROM ranked GROUP BY {cut} ORDER BY {cut}
-        """
-    ).fetchall()
+def rows(slices: Document, cut: str) -> list[list[str]]:
+    """The table of a cut: a row per part and arm."""
     return [
-        Slice(
-            arm,
-            names[part],
-            float(share),
-            int(count),
-            rate,
-            chance,
-            predicted,
-            _auc(count, positives, places),
-        )
-        for part, count, share, rate, chance, predicted, positives, places in rows
+        _row(own["cuts"][cut][place], arm)
+        for place in range(len(slices["cuts"][cut]["parts"]))
+        for arm, own in slices["arms"].items()
+        if own["cuts"][cut][place]["impressions"]
     ]
 
 
-def _auc(count: int, positives: float, places: float) -> float | None:
-    negatives = count - positives
-    if min(positives, negatives) < ENOUGH:
-        return None
-    return float((places - positives * (positives + 1) / 2) / (positives * negatives))
+def _row(one: Mapping[str, Any], arm: str) -> list[str]:
+    rates = [DASH if one[name] is None else f"{one[name]:.2%}" for name in ("rate", "chance", "predicted")]
+    return [
+        one["part"],
+        arm_name(arm),
+        f"{one['impressions']:,}",
+        f"{one['share']:.1%}",
+        *rates,
+        points(one["over"], one["over_ci"]),
+        number(one["auc"]),
+        percent(one["lift"]),
+        interval(one["lift_ci"]),
+        percent(one["expected_lift"]),
+    ]
+
+
+def trust(slices: Document) -> list[list[str]]:
+    """Over-generalisation and over-memorisation by arm, in percentage points."""
+    kinds = ("over_generalisation", "over_memorisation")
+    return [
+        [
+            arm_name(arm),
+            *(DASH if own[kind] is None else points(own[kind]["value"], own[kind]["ci"]) for kind in kinds),
+        ]
+        for arm, own in slices["arms"].items()
+    ]
+
+
+def explored(slices: Document, measure: str) -> list[Line]:
+    """Exploration of each arm by day."""
+    made = []
+    for arm, own in slices["arms"].items():
+        known = [(day["day"], day[measure]) for day in own["days"] if day[measure] is not None]
+        if known:
+            made.append(Line(arm, [day for day, _ in known], [value for _, value in known]))
+    return made
+
+
+def points(value: float | None, ends: Sequence[float] | None) -> str:
+    """A difference of chances in percentage points, with its interval."""
+    if value is None:
+        return DASH
+    text = percent(value, 2).removesuffix("%")
+    return text if ends is None else f"{text} ({interval(list(ends), 2).removesuffix('%')})"
+
+
+def _pair(ends: Sequence[float] | None) -> Interval | None:
+    return None if ends is None else (float(ends[0]), float(ends[1]))

@@ -9,7 +9,9 @@ import streamlit as st
 from dashboard import figures, lab_figures, markup, part_figures, shell, slices, studies
 from dashboard.figures import Line
 from dashboard.palette import inks
-from experiment.words import arm_name, number, percent
+from experiment.preference import figure as preference
+from experiment.preference.command import WORLD
+from experiment.words import number, percent
 
 run = shell.opened(
     "Memorise, generalise",
@@ -50,75 +52,109 @@ for column, key, name in (
         else:
             st.html(markup.empty("At the end of the run", "These figures come with its report."))
 
-shell.heading("In parts", "The last day's impressions of each arm, by what could be known of them.")
-if not st.toggle(
-    "Read the log",
-    key="slices",
-    bind="query-params",
-    help="Reads every impression that the arms learned from: seconds.",
-):
-    st.html(
-        markup.empty(
-            "Read on demand", "Counting what each arm has seen reads its whole log: a second or some."
-        )
+found = slices.found(run)
+if found is None:
+    shell.heading("In parts", "The impressions of each arm, by what could be known of them.")
+    shell.missing(
+        "Not measured for this run",
+        "What each arm showed is counted against the log that it learned from, once, by:",
+        run,
+        "storelift slices",
     )
 else:
-    with st.spinner("Reading the log"):
-        found = slices.of_run(run)
-    for cut, (meaning, parts) in slices.CUTS.items():
-        own = found[cut]
-        if not own:
-            st.html(markup.empty("No log", "The finished days have no log and truth to read."))
-            break
-        st.markdown(f"**{meaning}**")
-        charts = st.columns(2, gap="medium")
-        for place, field, name, form in (
-            (0, "auc", "AUC within the part", None),
-            (1, "share", "Share of what it shows", ".0%"),
-        ):
-            lines = []
-            for arm in run.arms:
-                at = {one.part: getattr(one, field) for one in own if one.arm == arm}
-                lines.append(Line(arm, list(parts), [at.get(part) for part in parts]))
-            words = ", ".join(f"{part} {_highest(lines, at)}" for at, part in enumerate(parts))
-            with charts[place]:
+    for column, key in zip(st.columns(2, gap="medium"), ("new_pair_share", "found_rules"), strict=True):
+        name, form = slices.EXPLORED[key]
+        lines = slices.explored(found, key)
+        with column:
+            if lines:
+                figure = lab_figures.measured(lines, ink, y=name)
+                figure.update_yaxes(tickformat=form, rangemode="tozero")
                 shell.chart(
-                    part_figures.parts(lines, ink, y=name, tickformat=form),
-                    key=f"slices-{cut}-{field}",
-                    alt=f"{name}. Highest: {words}",
+                    figure,
+                    key=f"explored-{key}",
+                    alt=f"{name}, on the last day: "
+                    + ", ".join(f"{li.label} {li.y[-1] or 0.0:.1%}" for li in lines),
                 )
-        rows = [
-            [
-                one.part,
-                arm_name(one.arm),
-                f"{one.impressions:,}",
-                f"{one.share:.1%}",
-                f"{one.rate:.2%}",
-                f"{one.chance:.2%}",
-                f"{one.predicted:.2%}",
-                f"{100 * (one.predicted - one.chance):+.2f} pp",
-                number(one.auc),
-            ]
-            for part in parts
-            for one in own
-            if one.part == part
-        ]
-        head = [
-            "Part",
-            "Arm",
-            "Impressions",
-            "Share",
-            "Acquired",
-            "True chance",
-            "Predicted",
-            "Over the truth",
-            "AUC",
-        ]
-        st.html(markup.table(head, rows))
+    shell.heading("In parts", "The impressions of each arm, by what the log that it learned from could tell.")
+    left, right = st.columns(2, gap="medium")
+    cuts: list[str] = list(found["cuts"])
+    meanings = {name: str(one["meaning"]) for name, one in found["cuts"].items()}
+    names = {name: one.name for name, one in slices.MEASURES.items()}
+    with left:
+        cut = st.selectbox(
+            "Parts",
+            cuts,
+            index=cuts.index("stale") if "stale" in cuts else 0,
+            format_func=meanings.__getitem__,
+            key="cut",
+            bind="query-params",
+        )
+    with right:
+        key = st.selectbox(
+            "Measure",
+            list(names),
+            index=list(names).index("over"),
+            format_func=names.__getitem__,
+            key="of-parts",
+            bind="query-params",
+        )
+    shown, lines = slices.MEASURES[key], slices.lines(found, cut, key)
+    words = ", ".join(f"{part}: {_highest(lines, at)}" for at, part in enumerate(found["cuts"][cut]["parts"]))
+    shell.chart(
+        part_figures.parts(lines, ink, y=shown.name, tickformat=shown.tickformat, from_zero=shown.from_zero),
+        key=f"slices-{cut}-{key}",
+        alt=f"{shown.name}. Highest in {words}",
+    )
+    st.html(markup.table(slices.HEAD, slices.rows(found, cut)))
     st.caption(
-        "Over the truth: predicted less true chance. Where no exception is and a model predicts too much, "
-        "it over-generalises; where an exception has gone and it still trusts it, it over-memorises. Each "
-        "arm is measured on what it chose to show, so parts compare within an arm first."
+        "Intervals are clustered by user, exploratory, and not corrected for the number of parts. "
+        "Each arm is measured on what it chose to show, so parts compare within an arm first."
+    )
+    shell.heading(
+        "Too much trust", "Predicted less true chance, in percentage points of the acquisition rate."
+    )
+    st.html(
+        markup.table(
+            ["Arm", "Over-generalisation: no exception", "Over-memorisation: the exception has gone"],
+            slices.trust(found),
+        )
+    )
+    st.caption(
+        "Over-memorisation is how much more is predicted too high where an exception in favour has gone, "
+        "whose pair was in the training log, than where there never was one."
+    )
+
+shell.heading("The world", "How sparse true preferences are, and of what rank.")
+world = slices.trusted(run, WORLD)
+if world is None:
+    shell.missing(
+        "Not measured for this run",
+        "How much of the true preferences no embedding of small dimension can hold:",
+        run,
+        "storelift world --run",
+    )
+else:
+    spectra = {name: one for name, one in world["spectra"].items() if one is not None}
+    spectrum = preference.figure(world)
+    figures.frame(spectrum, x="Dimension", y="Singular value, of the largest", height=340)
+    spectrum.update_layout(legend={"orientation": "h"})
+    shell.chart(
+        spectrum,
+        key="spectra",
+        alt="Effective ranks: "
+        + ", ".join(
+            f"{preference.NAMES[name][0]} {one['effective_rank']:,.0f}" for name, one in spectra.items()
+        ),
+    )
+    st.caption(
+        f"Log odds of {world['users']:,} users and {world['apps']:,} apps, less the means of both. "
+        f"An exception holds for {world['sparsity']['pairs_with_exception']:.1%} of these pairs; "
+        f"{world['sparsity']['cells_of_r']:.3%} of the cells of R are not 0."
+        + (
+            f" The best embedding of 32 dimensions leaves {spectra['exceptions']['left']['32']:.0%} of R."
+            if "exceptions" in spectra
+            else ""
+        )
     )
 
 shell.heading("Studies", "One knob of the world turned, several seeds: which ranker wins where.")

@@ -251,3 +251,45 @@ def texts(at: Any) -> str:
 @pytest.fixture
 def says() -> Callable[[Any], str]:
     return texts
+
+
+@pytest.fixture
+def sliced() -> dict[str, Any]:
+    """A small `metrics/slices.json`: one cut of two parts, two arms, one day."""
+    parts = ["no exception, now or then", "in favour, gone 1-3 days"]
+
+    def row(part: str, over: float, lift: float | None, shown: int = 500) -> dict[str, Any]:
+        values = {"share": 0.5, "rate": 0.1, "chance": 0.09, "predicted": 0.09 + over, "calibration": 1.0}
+        values |= {"auc": 0.8, "over": over}
+        ends = {f"{name}_ci": [values[name] - 0.005, values[name] + 0.005] for name in values}
+        ends["lift_ci"] = None if lift is None else [lift - 0.05, lift + 0.05]
+        return {
+            "part": part,
+            "impressions": shown,
+            "acquisitions": 50,
+            **values,
+            "expected_auc": 0.8,
+            "lift": lift,
+            "expected_lift": lift and lift - 0.01,
+            **ends,
+        }
+
+    def arm(lift: float | None, shown: int, new: float) -> dict[str, Any]:
+        day = {"day": 1, "distinct_apps": 9.0, "entropy": 3.0, "new_release_share": 0.1, "new_apps": 2.0}
+        day |= {"new_pairs": 7.0, "new_pair_share": new, "known_rules": None, "found_rules": None}
+        return {
+            "over_generalisation": {"value": 0.005, "ci": [0.004, 0.006], "chance": 0.1, "impressions": 500},
+            "over_memorisation": None,
+            "cuts": {"stale": [row(parts[0], 0.01, lift), row(parts[1], 0.04, None, shown)]},
+            "days": [day],
+        }
+
+    return {
+        "format": 1,
+        "control": "wide",
+        "alpha": 0.05,
+        "days": [1],
+        "pairs": "ok",
+        "cuts": {"stale": {"meaning": "Exceptions that have gone", "parts": parts}},
+        "arms": {"wide": arm(None, 500, 0.2), "deep": arm(0.1, 0, 0.3)},
+    }

@@ -219,27 +219,42 @@ def test_calibration_curves_hold_all_impressions(shared):
         assert predicted == sorted(predicted)
 
 
-def test_slices_hold_all_impressions_and_their_auc_is_that_of_sklearn(shared, monkeypatch):
-    import numpy as np
-    import pyarrow.dataset as ds
-    from sklearn.metrics import roc_auc_score
+def test_slices_are_lines_over_parts_with_their_intervals(sliced):
+    lines = slices.lines(sliced, "stale", "over")
+    assert [line.arm for line in lines] == ["wide", "deep"]
+    assert list(lines[0].y) == [0.01, 0.04]
+    figure = part_figures.parts(lines, INKS, y="Predicted less true chance", tickformat="+.1%")
+    wide = named(figure, "Wide")
+    assert list(wide.x) == ["no exception, now or then", "in favour, gone 1-3 days"]
+    assert list(wide.error_y.array) == pytest.approx([0.005, 0.005])
+    assert figure.layout.xaxis.ticktext[0] == "no exception,<br>now or then"
+    assert [line.arm for line in slices.lines(sliced, "stale", "lift")] == ["deep"]
 
-    run = read(shared.done)
-    monkeypatch.setattr(slices, "ENOUGH", 1)
-    slices._of_arm.cache_clear()
-    found = slices.of_run(run)
-    slices._of_arm.cache_clear()
-    for cut in slices.CUTS:
-        own = [one for one in found[cut] if one.arm == "deep"]
-        assert sum(one.impressions for one in own) == 240
-        assert sum(one.share for one in own) == pytest.approx(1)
-    log = ds.dataset(run.path / "log" / "arm=deep" / "day=3").to_table()
-    truth = ds.dataset(run.path / "truth" / "arm=deep" / "day=3").to_table()
-    flat = {name: np.concatenate(log[name].to_numpy()) for name in ("labels", "scores")}
-    none = np.concatenate(truth["exceptions"].to_numpy()) == 0
-    (part,) = [one for one in found["exception"] if one.arm == "deep" and one.part == "no exception"]
-    assert part.auc == pytest.approx(roc_auc_score(flat["labels"][none], flat["scores"][none]))
-    assert part.rate == pytest.approx(flat["labels"][none].mean())
+
+def test_slices_as_rows_and_exploration_by_day(sliced):
+    rows = slices.rows(sliced, "stale")
+    assert [row[:2] for row in rows] == [
+        ["no exception, now or then", "Wide"],
+        ["no exception, now or then", "Deep"],
+        ["in favour, gone 1-3 days", "Wide"],
+    ]  # a part that an arm never showed has no row
+    assert rows[1][-3:] == ["+10.0%", "+5.0 … +15.0%", "+9.0%"]
+    assert rows[0][7] == "+1.00 (+0.50 … +1.50)"
+    assert slices.trust(sliced)[0] == ["Wide", "+0.50 (+0.40 … +0.60)", "–"]
+    assert [line.y for line in slices.explored(sliced, "new_pair_share")] == [[0.2], [0.3]]
+    assert slices.explored(sliced, "found_rules") == []
+
+
+def test_a_file_that_was_changed_is_not_shown(maker, sliced):
+    from experiment.folder.rundir import RunFolder
+
+    folder = RunFolder.open(maker.run(requests=False))
+    assert slices.found(read(folder.path)) is None
+    folder.write_json(folder.path / "metrics" / "slices.json", sliced)
+    folder.finish_day(3)
+    assert slices.found(read(folder.path)) == sliced
+    (folder.path / "metrics" / "slices.json").write_text("{}")
+    assert slices.found(read(folder.path)) is None
 
 
 def test_the_parts_of_a_score_add_up():

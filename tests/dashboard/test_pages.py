@@ -158,12 +158,30 @@ def test_latency_beside_the_papers(window, maker, says):
     assert "cores 2" in says(at)
 
 
-def test_slices_and_studies(window, shared, says):
-    at = window(shared.root, "done", "generalise")
-    at.toggle(key="slices").set_value(True).run()
+def test_slices_and_the_world_are_read_from_the_run(window, maker, sliced, says):
+    from experiment.folder.rundir import RunFolder
+    from experiment.preference.measures import spectrum
+
+    path = maker.run(requests=False)
+    at = window(maker.root, page="generalise")
     assert not at.exception
-    assert "an exception in favour" in says(at)
-    assert "storelift study drift" in says(at)
+    for command in ("storelift slices", "storelift world --run", "storelift study drift"):
+        assert command in says(at)
+    folder = RunFolder.open(path)
+    folder.write_json(path / "metrics" / "slices.json", sliced)
+    shape = {"users": 5, "apps": 6, "sparsity": {"pairs_with_exception": 0.03, "cells_of_r": 0.0003}}
+    spectra = {name: spectrum([3.0, 2.0, 1.0]) for name in ("smooth", "whole", "exceptions")}
+    folder.write_json(path / "metrics" / "world.json", {**shape, "spectra": spectra})
+    folder.finish_day(3)
+    at = window(maker.root, page="generalise")
+    assert not at.exception
+    said = says(at)
+    assert "in favour, gone 1-3 days" in said
+    assert "+1.00 (+0.50 … +1.50)" in said
+    assert "leaves 0% of R" in said
+    at.selectbox(key="of-parts").set_value("auc").run()
+    assert not at.exception
+    assert any("AUC within the part" in chart.proto.spec for chart in at.get("plotly_chart"))
 
 
 def test_a_study_is_shown(window, maker, says):
