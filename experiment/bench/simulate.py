@@ -3,7 +3,8 @@
 A visit goes through retrieval (100 candidates), the ranker, the slate (10 shown), the response and the log,
 written as in a run. Models are trained on a few days of production's log in memory first. Rates are those of
 one core, by wall clock and by CPU time (they differ where other work shares the core); `side_by_side` has
-processes on all cores at once, each with its own users.
+processes on all cores at once, each with its own users. `whole_run` is an experiment of the preset from its
+start to its report: pre-period, arms side by side, retraining every night, everything logged.
 """
 
 from __future__ import annotations
@@ -38,6 +39,7 @@ def register(bench: typer.Typer) -> None:
             int, typer.Option(min=0, help="Processes side by side; 0 takes one per core.")
         ] = 0,
         peers: Annotated[bool, typer.Option(help="Whether to run the others, where they are.")] = True,
+        whole: Annotated[bool, typer.Option(help="Whether to do a whole run of the preset.")] = True,
         seed: Annotated[int, typer.Option(min=0, help="Draws the world and the users.")] = 0,
         preset: Annotated[str | None, typer.Option(help="Of which preset the world is.")] = None,
     ) -> None:
@@ -47,7 +49,7 @@ def register(bench: typer.Typer) -> None:
 
         names = [name.strip() for name in rankers.split(",")]
         config = default_config(seed, preset)
-        document = measure(config, names, users, days, repeats, workers or cores(), peers=peers)
+        document = measure(config, names, users, days, repeats, workers or cores(), peers=peers, whole=whole)
         if as_json:
             dump(document)
         else:
@@ -63,6 +65,7 @@ def measure(
     workers: int,
     *,
     peers: bool = True,
+    whole: bool = True,
 ) -> dict[str, Any]:
     """The document of `bench simulate --json`.
 
@@ -70,6 +73,7 @@ def measure(
         config: its world is served. rankers: kinds. users: of each day, ids 0 .. users - 1.
         days: of production's log that the models are trained on. repeats: days served for each figure.
         workers: processes of `side_by_side`. peers: whether to run those of `benchmarks/simulators.py`.
+        whole: whether to run an experiment from its start to its report.
 
     Raises:
         BadInput: for a kind of ranker that does not exist.
@@ -80,6 +84,7 @@ def measure(
 
     from experiment.bench import peers as bench_peers
     from experiment.bench import serve_days as work
+    from experiment.bench.whole_run import whole_run
     from experiment.machine import limits
 
     problems = work.unknown(rankers)
@@ -97,6 +102,7 @@ def measure(
             results[ranker]["retraining"] = work.retraining(config, root, ranker, users, repeats)
         for ranker, figures in work.side_by_side(config, root, rankers, users, repeats, workers).items():
             results[ranker]["side_by_side"] = figures
+        one_run = whole_run(config, root, workers) if whole else None
     others = bench_peers.measured("simulators", PEER_VISITS) if peers else {}
     for name, one in others.items():
         if one["status"] == "ok":
@@ -117,6 +123,7 @@ def measure(
             "repeats": repeats,
         },
         "rankers": results,
+        "whole_run": one_run,
         "peers": others,
     }
 
@@ -147,6 +154,8 @@ def show(document: dict[str, Any]) -> None:
         for name, one in rankers.items()
     ]
     table("\nWhere the CPU time of a visit goes", ["ranker", "us/visit", *STAGES], profile)
+    if document["whole_run"] is not None:
+        typer.echo(_whole(document["whole_run"]))
     for name, one in document["peers"].items():
         words = one["status"]
         if words == "ok":
@@ -157,6 +166,18 @@ def show(document: dict[str, Any]) -> None:
         f"\nmachine: {machine['gemm_gflops']:.0f} GFLOP/s fp32, {machine['gemm_bf16_gflops']:.0f} bf16, "
         f"{machine['copy_gb_per_second']:.0f} GB/s copied, {machine['cores']} cores, "
         f"load {machine['load']:.1f} to {machine['load_after']:.1f}"
+    )
+
+
+def _whole(one: dict[str, Any]) -> str:
+    every = one["workers"] * one["seconds"]
+    parts = ", ".join(f"{words} {seconds / every:.0%}" for words, seconds in one["worker_seconds"].items())
+    return (
+        f"\na whole run ({one['preset']}, {len(one['arms'])} arms, {one['days']} days, retrained nightly): "
+        f"{_thousands(one['impressions_per_second'])} thousand impressions per second, "
+        f"{_thousands(one['impressions_per_cpu_second'])} per CPU-second;\n"
+        f"{one['impressions']:,} shown and {one['impressions_trained']:,} trained on "
+        f"in {one['seconds']:.0f} s by {one['workers']} workers, whose time went to: {parts}\n"
     )
 
 

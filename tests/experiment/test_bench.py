@@ -3,19 +3,24 @@
 import importlib.util
 import json
 import math
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import pyarrow.parquet as pq
 import pytest
 from typer.testing import CliRunner
 
 from experiment.bench import peers as bench_peers
 from experiment.bench import table as bench_table
 from experiment.bench.serve_days import Stopwatch, bytes_moved, net_operations
-from experiment.bench.simulate import STAGES
+from experiment.bench.simulate import STAGES, _whole
+from experiment.bench.whole_run import whole_run
 from experiment.bench.world import default_config, next_index, production_days
 from experiment.cli import app
+from experiment.loading import load
 from experiment.machine import Limits, limits
 from experiment.worlds import world_of
 from models import registry
@@ -96,7 +101,7 @@ def test_operations_are_those_of_the_layers(served):
 
 def test_bench_simulate_prints_one_document():
     words = "bench simulate --json --preset tiny --users 300 --days 2 --repeats 1 --workers 1 --no-peers"
-    result = CliRunner().invoke(app, [*words.split(), "--rankers", "random,deep"])
+    result = CliRunner().invoke(app, [*words.split(), "--no-whole", "--rankers", "random,deep"])
     assert result.exit_code == 0, result.output
     document = json.loads(result.stdout)
     assert list(document["rankers"]) == ["random", "deep"]
@@ -110,6 +115,19 @@ def test_bench_simulate_prints_one_document():
         assert one["copy_ratio"] > 0
     assert document["rankers"]["random"]["gemm_ratio"] == 0 < document["rankers"]["deep"]["gemm_ratio"]
     assert all(math.isfinite(number) for number in _numbers(document))
+
+
+def test_a_whole_run_counts_every_day_and_night(tmp_path):
+    few = ["experiment.days=1", "experiment.pre_days=2", "users.population=9000"]
+    one = whole_run(load("tiny", few, arms="wide"), tmp_path, 1)
+    assert (one["arms"], one["days"], one["workers"]) == (["wide"], 3, 1)
+    assert one["impressions"] == sum(
+        pq.read_table(part, partitioning=None).num_rows * 10 for part in (tmp_path / "run").glob("log/*/*/*")
+    )
+    assert 0 < one["impressions_trained"] <= 2 * one["impressions"]
+    assert sum(one["worker_seconds"].values()) == pytest.approx(one["seconds"], abs=0.1)
+    assert one["impressions_per_second"] == pytest.approx(one["impressions"] / one["seconds"], rel=0.01)
+    assert "a whole run (tiny, 1 arms, 3 days" in _whole(one)
 
 
 def test_an_unknown_ranker_is_bad_input():
@@ -297,3 +315,33 @@ def test_adult_says_what_it_lacks(monkeypatch):
     adult = _script("adult")
     with pytest.raises(FileNotFoundError, match=message):
         adult.census()
+
+
+def test_cells_of_the_scaling_table_are_measured_once(tmp_path, monkeypatch, capsys):
+    script, done = _script("scaling"), []
+
+    def measured(users, apps, settings):
+        done.append((users, apps, settings["bucket"]))
+        return {"seconds": 9.0, "cpu_seconds": apps / 100, "mib": 1500, "impressions": 4000, "folder_mib": 1}
+
+    monkeypatch.setattr(script, "measured", measured)
+    words = ["scaling.py", "--users", "1e5,1e9", "--apps", "1e3", "--results", str(tmp_path / "cells.jsonl")]
+    for more in ([], ["--bucket", "500"], []):
+        monkeypatch.setattr("sys.argv", words + more)
+        script.main()
+    assert done == [(10**5, 1000, 10_000), (10**9, 1000, 10_000), (10**5, 1000, 500), (10**9, 1000, 500)]
+    last = capsys.readouterr().out.strip().splitlines()[-5:]
+    assert last[0] == "| apps | 100,000 users | 1,000,000,000 users |"
+    assert last[2] == "| 1,000 | 10 s, 1,500 MiB | 10 s, 1,500 MiB |"
+
+
+def test_memory_is_that_of_all_processes_of_a_session():
+    script = _script("scaling")
+    child = "import time; x = bytearray(64 << 20); print(1, flush=True); time.sleep(60)"
+    process = subprocess.Popen([sys.executable, "-c", child], stdout=subprocess.PIPE, start_new_session=True)
+    try:
+        process.stdout.readline()
+        assert 64 << 20 < script.resident(process.pid) < 512 << 20
+    finally:
+        process.kill()
+        process.communicate()

@@ -30,12 +30,17 @@ def refusal(*arguments: object, **options: object) -> list[str]:
 
 def test_presets_hold_what_is_said_of_them() -> None:
     assert presets()[0] == "quick"
-    assert {"tiny", "quick", "standard", "paper", "aa"} <= set(presets())
+    assert {"tiny", "quick", "standard", "paper", "aa", "planet"} <= set(presets())
     quick = load()
     assert (quick.preset, quick.experiment.days, quick.users.population) == ("quick", 7, 1_000_000)
     assert list(quick.arms) == ["wide", "deep", "wide_deep"]
     assert load("standard").experiment.days == load("paper").experiment.days == 21
     assert load("paper").users.population == 5_000_000
+    planet = load("planet")
+    assert (planet.users.population, planet.world.apps) == (10**9, 10**6)
+    assert {arm: round(share * planet.users.population) for arm, share in planet.shares().items()} == {
+        "wide": 100_000, "deep": 100_000, "wide_deep": 100_000
+    }  # fmt: skip
     aa = load("aa")
     assert (aa.experiment.identical_models, aa.experiment.training) == (True, "all")
     assert len({(arm.kind, str(arm.settings)) for arm in aa.arms.values()}) == 1
