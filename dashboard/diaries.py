@@ -10,6 +10,9 @@ from dashboard import intact
 from dashboard.reading import Document, Key, Run
 from experiment.folder.paths import RunPaths
 
+BULKY = ("log/", "truth/", "models/", "state/")
+"""What is too large to be read only to know whether it was changed."""
+
 
 def entries(run: Run) -> list[tuple[int, Document]]:
     """The finished days' entries: the gate's verdicts and the quality that was served, by simulated day."""
@@ -41,10 +44,11 @@ def days_of(key: Key, kind: str, suffix: str) -> tuple[list[tuple[int, Path]], l
 
 
 def untrusted(run: Run) -> list[str]:
-    """Names of the finished days' files that are not what was written; they are left out everywhere."""
-    return [
-        name for kind in (("user_days", "parquet"), ("days", "json")) for name in days_of(run.key, *kind)[1]
-    ]
+    """Names of listed files that are not what was written; they are left out everywhere.
+
+    The log, the truth, the models and the state are looked at when they are asked for, not here.
+    """
+    return intact.changed(run.key, BULKY)
 
 
 def log_days(run: Run, kind: str = "log") -> list[tuple[str, int]]:

@@ -24,6 +24,13 @@ def split(key: Key, files: Iterable[Path]) -> tuple[list[Path], list[str]]:
     return good, bad
 
 
+def changed(key: Key, besides: tuple[str, ...]) -> list[str]:
+    """Names of the listed files that are not as written, but for those that begin with `besides`."""
+    listed = _listed(key.path, _stamp(Path(key.path) / NAME))
+    names = [name for name in listed if not name.startswith(besides)]
+    return split(key, [Path(key.path) / name for name in names])[1]
+
+
 @lru_cache(maxsize=64)
 def _listed(path: str, _: tuple[int, int]) -> dict[str, str]:
     """SHA-256 by name of what the manifest lists; nothing where it cannot be read."""

@@ -16,14 +16,14 @@ from typing import Any
 
 from experiment.folder import journal, lock
 from experiment.folder.atomic import TornError, read_sealed
-from experiment.folder.manifest import FORMAT, Manifest, RunFolderError
+from experiment.folder.manifest import FORMAT, READABLE, SEALED, Manifest, RunFolderError
 from experiment.folder.manifest import NAME as MANIFEST
 from experiment.folder.rundir import CONFIG, REPORT
 
 Document = Mapping[str, Any]
 Signature = tuple[tuple[int, int], ...]
 
-SIGNED = (MANIFEST, journal.STATUS, REPORT, CONFIG, journal.LOCK)
+SIGNED = (MANIFEST, journal.STATUS, REPORT, CONFIG, journal.LOCK, journal.EVENTS)
 STARTING_SECONDS = 60.0
 """A new run folder without a status belongs to a run that is starting, for so long."""
 
@@ -154,14 +154,18 @@ def events(run: Run) -> list[dict[str, Any]]:
 
 
 def document(run: Run, name: str) -> Document | None:
-    """The JSON file `name` of the run, such as `calibration.json`; None where there is none to read."""
-    path = run.path / name
+    """The JSON file `name` of the run, such as `calibration.json`; None where there is none as written."""
     try:
-        stat = path.stat()
+        stamps = tuple((stat.st_mtime_ns, stat.st_size) for stat in map(Path.stat, _files(run.path, name)))
     except OSError:
         return None
-    found = _json(str(path), (stat.st_mtime_ns, stat.st_size))
+    found = _json(str(run.path), name, stamps)
     return found if isinstance(found, Mapping) else None
+
+
+def _files(root: Path, name: str) -> tuple[Path, Path]:
+    """A document, and what it is held against."""
+    return root / name, root / MANIFEST
 
 
 def documents(run: Run, pattern: str) -> dict[str, Document]:
@@ -176,10 +180,17 @@ def documents(run: Run, pattern: str) -> dict[str, Document]:
 
 
 @lru_cache(maxsize=512)
-def _json(path: str, _: tuple[int, int]) -> Any:
+def _json(root: str, name: str, _: Signature) -> Any:
+    """A listed file by the manifest's checksum, another by its own; the first format had none of these."""
+    path = Path(root) / name
     try:
-        return json.loads(Path(path).read_bytes())
-    except (OSError, ValueError):
+        manifest = Manifest.read(Path(root))
+        if name in manifest.artefacts:
+            manifest.check(Path(root), name)
+        elif manifest.format >= SEALED:
+            return read_sealed(path)
+        return json.loads(path.read_bytes())
+    except (OSError, ValueError, RecursionError):
         return None
 
 
@@ -200,18 +211,20 @@ def _read_files(path: str, signature: Signature) -> Run:
     root = Path(path)
     warnings: list[str] = []
     manifest, trouble = _manifest(root)
-    report = _report(root, manifest, warnings)
-    config = _config(root, warnings)
+    other = None if manifest else _other_format(root)
+    report = _report(root, manifest, warnings) if other is None else _unchecked(root)
+    config = _config(root, manifest, warnings)
     status: Document = {}
     stated = None
     try:
         status = journal.read_status(root)
         stated = str(status.get("state"))
     except RunFolderError as error:
-        if (root / journal.STATUS).exists():
+        if (root / journal.STATUS).exists() and not (manifest and manifest.complete):
             warnings.append(str(error))
+    if manifest is not None and manifest.complete:
+        warnings += journal.verify(root)
     state, message = _state(manifest, trouble, stated, status)
-    other = None if manifest else _other_format(root)
     if other is not None:
         state, message, warnings = "older", f"It is of format {other}, and this version reads {FORMAT}", []
     return Run(
@@ -241,7 +254,7 @@ def _other_format(root: Path) -> str | None:
         written = read_sealed(root / MANIFEST).get("format")
     except (OSError, TornError):
         return None
-    return None if written == FORMAT else str(written)
+    return None if written in READABLE else str(written)
 
 
 def _state(
@@ -257,31 +270,48 @@ def _state(
 
 
 def _report(root: Path, manifest: Manifest | None, warnings: list[str]) -> Document | None:
-    path = root / REPORT
-    if not path.is_file():
+    """The report as it was written; one that cannot be held against the manifest is not used."""
+    if manifest is None or REPORT not in manifest.artefacts:
         return None
     try:
-        report = json.loads(path.read_bytes())
+        manifest.check(root, REPORT)
+        report = json.loads((root / REPORT).read_bytes())
+    except RunFolderError as error:
+        warnings.append(str(error))
+        return None
     except (OSError, ValueError) as error:
         warnings.append(f"{REPORT} cannot be read: {error}")
         return None
-    if not isinstance(report, dict) or not {"run", "arms", "comparisons"} <= set(report):
+    if not _is_report(report):
         warnings.append(f"{REPORT} is not a report that this version knows.")
         return None
-    if manifest is not None and REPORT in manifest.artefacts:
-        try:
-            manifest.check(root, REPORT)
-        except RunFolderError as error:
-            warnings.append(str(error))
-    return report
+    known: Document = report
+    return known
 
 
-def _config(root: Path, warnings: list[str]) -> Document:
+def _unchecked(root: Path) -> Document | None:
+    """The report of a run of another version, whose manifest is whole but not understood."""
     try:
+        report = json.loads((root / REPORT).read_bytes())
+    except (OSError, ValueError):
+        return None
+    return report if _is_report(report) else None
+
+
+def _is_report(document: Any) -> bool:
+    return isinstance(document, dict) and {"run", "arms", "comparisons"} <= set(document)
+
+
+def _config(root: Path, manifest: Manifest | None, warnings: list[str]) -> Document:
+    try:
+        if manifest is not None:
+            manifest.check(root, CONFIG)
         return tomllib.loads((root / CONFIG).read_text("utf-8"))
+    except RunFolderError as error:
+        warnings.append(str(error))
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         warnings.append(f"{CONFIG} cannot be read: {error}")
-        return {}
+    return {}
 
 
 def chosen(runs: Sequence[Run], name: str | None) -> Run | None:

@@ -61,6 +61,8 @@ def write(run_folder: Path, out: Path) -> Path:
         raise BadInput(f"run: got {run_folder}, allowed: a run folder")
     run = reading.read(run_folder)
     results = outcome.document(run)
+    if run.state == "damaged":
+        raise BadInput(str(run.message))
     if results is None:
         raise BadInput(f"run: got {run_folder}, whose first day is not finished, allowed: a run with results")
     try:

@@ -227,6 +227,10 @@ def health(run: Run, results: Document) -> list[Check]:
     ]
     if run.state == "older":
         checks.append(Check(False, "Of another version", f"{run.message}; not checked.", harmless=True))
+    first = (run.report or {}).get("run", {}).get("log_from_day")
+    if first is not None:
+        words = "As run.keep_log_days has it: no truth, and no explanation of a request of those days."
+        checks.append(Check(False, f"The log before day {first} was dropped", words, harmless=True))
     wrong = not_as_written(run)
     if wrong:
         checks.append(Check(False, "Some files cannot be trusted", " ".join(wrong)))

@@ -40,7 +40,10 @@ def conclude(diary: Diary, workers: Executor, clock: dict[str, Any], stopped: st
     results = arm_results(diary, offline)
     outcomes = {result.name: Outcomes.of(result.window, result.pre) for result in results}
     diary.folder.write_table(RunPaths(diary.folder.path).users(), users_table(outcomes))
-    return report.build(config, results, days, gate, clock, stopped, foresee(diary))
+    built = report.build(config, results, days, gate, clock, stopped, foresee(diary))
+    if diary.folder.manifest.log_from_day is not None:
+        built.document["run"]["log_from_day"] = diary.folder.manifest.log_from_day
+    return built
 
 
 def arm_results(diary: Diary, offline: dict[str, Quality]) -> list[ArmResult]:

@@ -133,7 +133,8 @@ def plan(
     Raises:
         ValueError: the shares do not fit; the message names the arm, its share and what is allowed.
     """
-    slots = slots or min(max(int(1.0 / max(shares.values()) + 1e-9), len(shares)), MAX_SLOTS)
+    fitting = int(min(1.0 / max(shares.values()) + 1e-9, MAX_SLOTS))  # a tiny share's inverse is infinite
+    slots = slots or min(max(fitting, len(shares)), MAX_SLOTS)
     slots = max(slots, len(shares))
     out: list[Slot] = []
     for k, (arm, share) in enumerate(shares.items()):

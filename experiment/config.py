@@ -101,6 +101,11 @@ class Config(Settings):
                 f"experiment.shown: got {experiment.shown}, allowed: at most retrieval.candidates = "
                 f"{self.retrieval.candidates}"
             )
+        if self.run.keep_log_days and not experiment.warm_start:
+            problems.append(
+                f"run.keep_log_days: got {self.run.keep_log_days}, allowed: 0 with experiment.warm_start = "
+                "false, which trains on every day"
+            )
         first = next(iter(self.arms.values()))
         if experiment.identical_models and any(
             (a.kind, a.settings) != (first.kind, first.settings) for a in self.arms.values()
@@ -165,15 +170,22 @@ class Config(Settings):
 def parse(text: str) -> Config:
     """The configuration that a complete TOML text states, as `Config.to_toml` wrote it. Raises BadInput."""
     try:
-        return validate(tomllib.loads(text))
-    except tomllib.TOMLDecodeError as error:
+        data = tomllib.loads(text)
+    except (ValueError, RecursionError) as error:  # also of a number of too many digits
         raise BadInput(f"config: got no TOML ({error}), allowed: TOML") from error
+    return validate(data)
 
 
 def validate(data: Mapping[str, Any]) -> Config:
     """The configuration of plain data. Raises BadInput with one line per problem."""
     try:
-        return Config.model_validate_json(json.dumps(data, default=str), strict=True)
+        text = json.dumps(data, default=str)
+    except (ValueError, RecursionError) as error:
+        raise BadInput(
+            f"config: got a value that cannot be written ({error}), allowed: plain data"
+        ) from error
+    try:
+        return Config.model_validate_json(text, strict=True)
     except ValidationError as error:
         raise BadInput("\n".join(describe(error, Config))) from error
 

@@ -6,7 +6,6 @@ A finished day is two files and a line in the manifest; a run that is opened aga
 from __future__ import annotations
 
 import dataclasses
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,16 +16,20 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from experiment import plan
+from experiment.assignment import PRODUCTION
 from experiment.config import Config
 from experiment.daily import Measured, MeasureTask
 from experiment.folder.paths import RunPaths, part
 from experiment.folder.rundir import RunFolder
 from experiment.indexing import RetrievalTask
-from experiment.nightly import Learned, LearnTask
+from experiment.nightly import Learned, LearnTask, trained_again
 from experiment.quality import Quality
 from experiment.serving import Served, ServeTask, UserDays
 from models.gate import Verdict
 from simulator.schema import Array
+
+FORMAT = 1
+"""Version of a day's entry."""
 
 
 @dataclass(slots=True)
@@ -157,13 +160,41 @@ class Diary:
         """Notes the quality of what was served."""
         self.days[day].quality = {result.arm: result.quality for result in results}
 
-    def finish(self, day: int) -> None:
-        """Writes the day's entry and lists all of its files as complete; yesterday's users' state may go."""
+    def finish(self, day: int) -> list[int]:
+        """Writes the day's entry and lists all of its files as complete; yesterday's users' state may go.
+
+        Returns:
+            The days whose log went too, see `run.keep_log_days`.
+        """
         paths = RunPaths(self.folder.path)
         self.folder.write_table(paths.user_days(day), _user_table(self.days[day], day))
         self.folder.write_json(paths.day_entry(day), _entry_document(self.days[day]))
+        dropped = self._drop_log(day)
         self.folder.retire(self._outdated(day))
         self.folder.finish_day(day)
+        return dropped
+
+    def _drop_log(self, day: int) -> list[int]:
+        """Retires the log of the days before the kept ones; day 0 of production's is the offline holdout."""
+        keep, manifest = self.config.run.keep_log_days, self.folder.manifest
+        if not keep:
+            return []
+        paths, first = RunPaths(self.folder.path), plan.all_days(self.config)[0]
+        start = first if manifest.log_from_day is None else manifest.log_from_day
+        stop = min([day + 1 - keep, *self._needed_again(day)])
+        gone = list(range(start, stop))
+        for old in gone:
+            for arm in plan.serving_arms(self.config, old):
+                if (arm, old) != (PRODUCTION, 0):
+                    self.folder.retire([paths.log(arm, old), paths.truth(arm, old)])
+        if gone:
+            manifest.log_from_day = stop
+        return gone
+
+    def _needed_again(self, day: int) -> list[int]:
+        """The days that a run which is resumed after `day` trains on again."""
+        learners = plan.learners(self.config, day + 1)
+        return [old for one in learners for old in trained_again(self.learn_task(one, day + 1))]
 
     def _outdated(self, day: int) -> list[Path]:
         """What a run that goes on after `day` no longer needs: yesterday's state, older checkpoints."""
@@ -207,6 +238,7 @@ def _user_table(entry: DayEntry, day: int) -> Any:
 
 def _entry_document(entry: DayEntry) -> dict[str, Any]:
     return {
+        "format": FORMAT,
         "groups": list(entry.users),
         "trained": list(entry.trained),
         "verdicts": {arm: dataclasses.asdict(verdict) for arm, verdict in entry.verdicts.items()},
@@ -216,7 +248,7 @@ def _entry_document(entry: DayEntry) -> dict[str, Any]:
 
 def _read_entry(folder: RunFolder, day: int) -> DayEntry:
     paths = RunPaths(folder.path)
-    document = json.loads(folder.trusted(paths.day_entry(day)).read_text("utf-8"))
+    document = folder.read_json(paths.day_entry(day))
     table = pq.read_table(folder.trusted(paths.user_days(day)), partitioning=None)
     of_group = np.array(table.column("group").to_pylist())
     columns = {c.name: table.column(c.name).to_numpy() for c in dataclasses.fields(UserDays)}

@@ -22,6 +22,7 @@ from pydantic import ValidationError
 
 from experiment.config_errors import describe, scoped
 from experiment.errors import BadInput
+from experiment.orphans import end_with_parent
 from experiment.settings import RunSettings
 
 Task = TypeVar("Task")
@@ -239,6 +240,7 @@ def prepare_worker() -> None:
 
 
 def _start_worker() -> None:
+    end_with_parent()
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     prepare_worker()
 

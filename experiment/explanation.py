@@ -17,7 +17,7 @@ from experiment.config import Config
 from experiment.errors import BadInput
 from experiment.folder import atomic
 from experiment.folder.paths import RunPaths
-from experiment.folder.rundir import RunFolder
+from experiment.folder.rundir import EXPLANATIONS, RunFolder
 from experiment.serving import policy_of
 from experiment.worlds import world_of
 from simulator.log import read_log, read_truth
@@ -25,6 +25,9 @@ from simulator.schema import NO_APP, Log, Ranker, Requests, Source, Truth
 from simulator.world import user_and_day
 
 OK = "ok"
+
+FORMAT = 1
+"""Version of the saved document."""
 
 
 def explain(folder: RunFolder, request_id: int) -> dict[str, Any]:
@@ -77,8 +80,8 @@ _SCALARS = ("user_id", "sim_day", "hour", "device", "country", "language", "age_
 
 def save(folder: RunFolder, document: dict[str, Any]) -> Path:
     """Writes the document into the run folder as `explanations/request-<id>.json`, for the dashboard."""
-    path = folder.path / "explanations" / f"request-{document['request']['request_id']}.json"
-    atomic.write_json(path, document)
+    path = folder.path / EXPLANATIONS / f"request-{document['request']['request_id']}.json"
+    atomic.write_sealed(path, {"format": FORMAT, **document})
     return path
 
 
@@ -107,17 +110,24 @@ def _server_of(config: Config, request_id: int) -> tuple[str, str, int]:
 
 
 def _logged(folder: RunFolder, arm: str, day: int, request_id: int) -> tuple[Log, Truth | None]:
-    """The request's row of the log and of the truth (None where its file is gone)."""
+    """The request's row of the log and of the truth (None where the run has dropped it)."""
     import pyarrow.parquet as pq
 
     paths, capacity = RunPaths(folder.path), folder.config.users.installed_capacity
-    for path in sorted(paths.log(arm, day).glob("part-*.parquet")):
-        ids = pq.read_table(path, columns=["request_id"], partitioning=None).column(0).to_numpy()
-        row = np.flatnonzero(ids == np.uint64(request_id))
+    for path in folder.listed(paths.log(arm, day)):
+        ids = pq.read_table(folder.trusted(path), columns=["request_id"], partitioning=None)
+        row = np.flatnonzero(ids.column(0).to_numpy() == np.uint64(request_id))
         if len(row):
             beside = paths.truth(arm, day) / path.name
-            truth = read_truth(beside).take(row) if beside.exists() else None
-            return read_log(folder.trusted(path), capacity).take(row), truth
+            known = beside in folder.listed(beside.parent)
+            truth = read_truth(folder.trusted(beside)).take(row) if known else None
+            return read_log(path, capacity).take(row), truth
+    first = folder.manifest.log_from_day
+    if first is not None and day < first:
+        raise BadInput(
+            f"request: got {request_id} of day {day}, allowed: days from {first} on; the log before it was "
+            f"dropped (run.keep_log_days = {folder.config.run.keep_log_days})"
+        )
     raise BadInput(f"request: got {request_id}, allowed: a request of arm {arm} on day {day}; none is logged")
 
 

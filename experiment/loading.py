@@ -83,7 +83,7 @@ def _read(file: Path) -> dict[str, Any]:
         return tomllib.loads(file.read_text("utf-8"))
     except (OSError, UnicodeDecodeError) as error:
         raise BadInput(f"config: got {file}, allowed: a readable TOML file ({error})") from error
-    except tomllib.TOMLDecodeError as error:
+    except (ValueError, RecursionError) as error:  # also of a number of too many digits
         raise BadInput(f"config: got {file}, allowed: TOML ({error})") from error
 
 
@@ -128,7 +128,7 @@ def parse_overrides(overrides: Sequence[str] | Mapping[str, Any]) -> list[tuple[
             raise BadInput(f"set: got {text!r}, allowed: path=value, for example world.drift=0.05")
         try:
             pairs.append((path, tomllib.loads(f"value = {value}")["value"]))
-        except tomllib.TOMLDecodeError:  # a bare word, or a number such as .05
+        except (ValueError, RecursionError):  # a bare word, or a number such as .05
             pairs.append((path, float(value) if _SHORT_NUMBER.fullmatch(value) else value))
     return pairs
 

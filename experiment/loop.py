@@ -38,7 +38,7 @@ def run(folder: RunFolder, progress: Progress) -> Report:
             if not diary.has(day):
                 serve_day(diary, workers, day, progress)
                 learn_overnight(diary, workers, day, progress)
-                diary.finish(day)
+                progress.finished(day, diary.finish(day))
             if day == 0:
                 progress.foreseen(analysis.foresee(diary))
             if config.experiment.stop_when == "decided" and analysis.decided(diary):

@@ -198,6 +198,12 @@ def _save(model: TrainableRanker | PublishedRanker, path: Path) -> None:
 
 
 def _newest_checkpoint(task: LearnTask) -> tuple[tuple[int, ...], TrainableRanker | None]:
+    fitted, folder = _saved(task)
+    return fitted, None if folder is None else registry.load(folder, world_of(task.config).apps)
+
+
+def _saved(task: LearnTask) -> tuple[tuple[int, ...], Path | None]:
+    """The accepted days that the newest checkpoint knows, and its folder."""
     for place in range(len(task.accepted) - 1, -1, -1):
         day = task.accepted[place]
         if day % CHECKPOINT_DAYS != 0:
@@ -205,8 +211,13 @@ def _newest_checkpoint(task: LearnTask) -> tuple[tuple[int, ...], TrainableRanke
         learner = plan.learner_of(task.config, task.learner.arms[0], day)
         folder = RunPaths(task.run).checkpoint(learner.name, day)
         if folder.is_dir():
-            return task.accepted[: place + 1], registry.load(folder, world_of(task.config).apps)
+            return task.accepted[: place + 1], folder
     return (), None
+
+
+def trained_again(task: LearnTask) -> tuple[int, ...]:
+    """The days whose log the task would train on before its own, were nothing remembered in memory."""
+    return task.accepted[len(_saved(task)[0]) :]
 
 
 def _publish(task: LearnTask, model: PublishedRanker) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 import time
 from collections import Counter
+from collections.abc import Sequence
 from types import TracebackType
 from typing import TYPE_CHECKING, Protocol, Self
 
@@ -114,6 +115,16 @@ class Progress:
             self.forecast = forecast
             self._journal.event("foreseen", **dataclasses.asdict(forecast))
             self._tell("foreseeing", 0)
+
+    def finished(self, day: int, dropped: Sequence[int]) -> None:
+        """A day is done; the log of the days `dropped` is gone, as the configuration wants it."""
+        if dropped:
+            self._journal.event(
+                "dropped",
+                sim_day=day,
+                log_days=list(dropped),
+                log_from_day=self._folder.manifest.log_from_day,
+            )
 
     def analysing(self) -> None:
         """All days are done; the report is being made."""

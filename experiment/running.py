@@ -56,10 +56,13 @@ def resume(
     folder = RunFolder.open(Path(path))
     if folder.manifest.complete:
         return Report(folder.report())
-    run_by = placed(folder.config.run, workers, executor, address)
-    refuse_missing(run_by)
-    folder.config = folder.config.model_copy(update={"run": run_by})
-    return work_on(folder, display=display)
+    with folder.locked():
+        folder = RunFolder.open(folder.path)
+        folder.check()
+        run_by = placed(folder.config.run, workers, executor, address)
+        refuse_missing(run_by)
+        folder.config = folder.config.model_copy(update={"run": run_by})
+        return work_on(folder, display=display)
 
 
 def work_on(folder: RunFolder, *, display: Display | None = None) -> Report:

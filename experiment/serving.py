@@ -6,6 +6,7 @@ returns what the metrics need. What it remembers between tasks it could read aga
 
 from __future__ import annotations
 
+import json
 import time
 from dataclasses import dataclass
 from functools import lru_cache
@@ -20,6 +21,7 @@ from experiment.config import Config
 from experiment.folder.paths import RunPaths, part
 from experiment.folder.tensors import read_arrays, write_arrays
 from experiment.indexing import index_of
+from experiment.published import load_model
 from experiment.worlds import world_of
 from models import registry
 from simulator import traffic
@@ -136,14 +138,20 @@ def _popularity(world: World) -> Ranker:
 
 
 @lru_cache(maxsize=6)
-def _published(folder: Path, world: World) -> PublishedRanker:
+def _published(folder: Path, world: World, kind: str, settings: str) -> PublishedRanker:
     with at_hand(folder) as files:
-        return registry.load_published(files, world.apps)
+        return load_model(files, world, kind, json.loads(settings))
 
 
 def published(run: Path, config: Config, arm: str, day: int) -> PublishedRanker:
-    """The model that `arm` serves with from `day` on."""
-    return _published(RunPaths(run).model(arm, day), world_of(config))
+    """The model that `arm` serves with from `day` on.
+
+    Raises:
+        RunFolderError: there is none, or one that the run did not publish.
+    """
+    of = plan.arm_settings(config, arm)
+    settings = json.dumps(of.settings, sort_keys=True)
+    return _published(RunPaths(run).model(arm, day), world_of(config), of.kind, settings)
 
 
 def user_days(world: World, log: Log, truth: Truth) -> UserDays:

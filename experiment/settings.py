@@ -131,6 +131,9 @@ class RunSettings(Settings):
     """HOST:PORT of a node of a Ray cluster, or `auto` on such a node; without it Ray is started here."""
     shard_users: Annotated[int, Field(ge=1, le=10_000_000)] = 8192
     """Users handled at a time."""
+    keep_log_days: Annotated[int, Field(ge=0, le=10_000)] = 0
+    """Days of the log and of its truth that stay on the disk; 0 keeps all. Days on which a resumed run would
+    train again stay longer. Without the whole log there is no `truth`, and no `explain` of what is gone."""
 
     @model_validator(mode="after")
     def _address_of_ray(self) -> Self:

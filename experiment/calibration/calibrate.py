@@ -27,6 +27,9 @@ if TYPE_CHECKING:
     from experiment.truth.potential import Potential
 
 CALIBRATION = "calibration.json"
+FORMAT = 1
+"""Version of calibration.json."""
+
 REPLAYS = 20_000
 AT_ONCE = 500
 """Experiments of one task."""
@@ -86,11 +89,13 @@ def calibrate(
     with open_executor(place, len(tasks), folder.path) as pool:
         results = pool.map(draw_and_ask, tasks, list(range(len(tasks))), note)
     document = {
+        "format": FORMAT,
         "run": {name: report["run"][name] for name in ("preset", "seed", "config_hash", "days_run", "alpha")},
         **summary(population_of(folder.path), tasks, results),
         "clock": {"seconds": round(time.perf_counter() - began, 1)},
     }
     with folder.locked():
+        folder = RunFolder.open(folder.path)
         folder.write_json(folder.path / CALIBRATION, document)
         folder.finish_day(folder.manifest.finished_day or 0)
     return document

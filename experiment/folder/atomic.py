@@ -110,7 +110,7 @@ def read_sealed(path: Path) -> dict[str, Any]:
     """The object that `write_sealed` wrote. Raises OSError, or TornError when it was changed."""
     try:
         document = json.loads(path.read_bytes())
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise TornError(f"{path}: got no JSON ({error}), allowed: the file as it was written") from error
     if not isinstance(document, dict) or document.pop(_CHECKSUM, None) != _checksum(document):
         raise TornError(f"{path}: got a wrong checksum, allowed: the file as it was written")

@@ -1,11 +1,14 @@
 """How a run is doing: `status.json` at a glance, `events.jsonl` as it went, for people and for pages.
 
 Neither decides anything: a run goes on from its manifest. Wall-clock times are seconds since 1970 and end in
-`wall_s`; simulated days are `sim_day`.
+`wall_s`; simulated days are `sim_day`. Each line of the events ends in a checksum of itself and of the run's
+configuration, and the status counts the lines, so that what was changed or cut is noticed.
 """
 
 from __future__ import annotations
 
+import contextlib
+import hashlib
 import json
 import os
 import socket
@@ -17,9 +20,11 @@ from typing import Any
 from experiment.config import Config
 from experiment.folder import lock
 from experiment.folder.atomic import TornError, read_sealed, write_sealed
-from experiment.folder.manifest import FORMAT, RunFolderError
+from experiment.folder.manifest import FORMAT, READABLE, SEALED, Manifest, RunFolderError, allowed_formats
 
 STATUS, EVENTS, LOCK = "status.json", "events.jsonl", "lock"
+
+_SUM = "sum"
 
 STATES = ("running", "done", "failed", "interrupted")
 
@@ -33,8 +38,12 @@ class Journal:
 
     def __init__(self, root: Path, config: Config) -> None:
         self._root, self._began = root, time.time()
+        self._hash, format_ = config.config_hash(), _whose(root)[1]
+        _cut_torn_line(root / EVENTS)
+        self._events = sum(1 for _ in _lines(root))
         try:
             self.status = _read(root)
+            _same_run(self.status, self._hash)
         except (OSError, TornError):
             self.status = {}
         self._worked = float(self.status.get("worked_s", 0.0))
@@ -48,7 +57,8 @@ class Journal:
             "arms": {},
         }
         started = {"started_wall_s": round(self._began, 3)}
-        self.status = {"format": FORMAT, **first, **days, **progress, **started, **self.status}
+        known = {"format": format_, "config_hash": self._hash}
+        self.status = {**known, **first, **days, **progress, **started, **self.status}
 
     def update(self, state: str = "running", **fields: Any) -> None:
         """Puts `fields` into the status, and on the disk with state, heartbeat, pid and host."""
@@ -60,15 +70,19 @@ class Journal:
             "worked_s": round(self._worked + now - self._began, 3),
             "pid": os.getpid(),
             "host": socket.gethostname(),
+            "events": self._events,
         }
         write_sealed(self._root / STATUS, self.status, flush=False)
         lock.touch(self._root / LOCK)
 
     def event(self, event: str, **fields: Any) -> None:
         """Appends one event with its wall-clock time."""
-        line = json.dumps({"wall_s": round(time.time(), 3), "event": event, **fields}, ensure_ascii=False)
+        document = {"wall_s": round(time.time(), 3), "event": event, **fields}
+        if self.status["format"] >= SEALED:
+            document[_SUM] = _sum(self._hash, document)
         with (self._root / EVENTS).open("a", encoding="utf-8") as file:
-            file.write(line + "\n")
+            file.write(json.dumps(document, ensure_ascii=False) + "\n")
+        self._events += 1
 
 
 def read_status(root: Path) -> dict[str, Any]:
@@ -79,6 +93,7 @@ def read_status(root: Path) -> dict[str, Any]:
     """
     try:
         status = _read(root)
+        _same_run(status, _whose(root)[0])
     except (OSError, TornError) as error:
         raise RunFolderError(f"{root / STATUS}: got no status ({error}), allowed: one as written") from error
     if status.get("state") == "running" and lock.holder(root / LOCK) is None:
@@ -87,22 +102,91 @@ def read_status(root: Path) -> dict[str, Any]:
 
 
 def read_events(root: Path) -> Iterator[dict[str, Any]]:
-    """The events of the run at `root`, oldest first; a line that was cut off by a crash is left out."""
-    try:
-        lines = (root / EVENTS).read_text("utf-8", errors="replace").splitlines()
-    except FileNotFoundError:
-        return
-    for line in lines:
-        try:
-            event = json.loads(line)
-        except ValueError:
-            continue
-        if isinstance(event, dict):
+    """The events of the run at `root`, oldest first; a line that is not as it was written is left out."""
+    config_hash, format_ = _whose(root)
+    for line in _lines(root):
+        event = _event(line, config_hash, format_)
+        if event is not None:
             yield event
+
+
+def verify(root: Path) -> list[str]:
+    """What is wrong with the status and the events of the run at `root`, one line each."""
+    try:
+        status = _read(root)
+        _same_run(status, _whose(root)[0])
+    except FileNotFoundError:
+        if not (root / EVENTS).exists():
+            return []  # nobody has worked on it yet
+        return [f"{root / STATUS}: got no file, allowed: one as written"]
+    except (OSError, TornError) as error:
+        return [f"{root / STATUS}: got no status ({error}), allowed: one as written"]
+    config_hash, format_ = _whose(root)
+    if format_ < SEALED:
+        return []
+    lines = list(_lines(root))
+    good = sum(_event(line, config_hash, format_) is not None for line in lines)
+    if good < len(lines):
+        return [f"{root / EVENTS}: got {len(lines) - good} lines that are not as written, allowed: none"]
+    if good < status.get("events", 0):
+        return [f"{root / EVENTS}: got {good} lines, allowed: at least {status['events']} as written"]
+    return []
+
+
+def _whose(root: Path) -> tuple[str, int]:
+    """Configuration hash and format of the run at `root`, as its manifest has them; else none."""
+    try:
+        manifest = Manifest.read(root)
+    except RunFolderError:
+        return "", FORMAT
+    return manifest.config_hash, manifest.format
+
+
+def _same_run(status: dict[str, Any], config_hash: str) -> None:
+    """Raises TornError for a status of another run; the first format does not say whose it is."""
+    whose = status.get("config_hash", config_hash)
+    if config_hash and whose != config_hash:
+        raise TornError(f"config_hash: got {whose!r}, allowed: {config_hash!r}")
+
+
+def _lines(root: Path) -> Iterator[str]:
+    """The lines of the events, without what cannot be read."""
+    with contextlib.suppress(FileNotFoundError):
+        yield from (root / EVENTS).read_text("utf-8", errors="replace").splitlines()
+
+
+def _event(line: str, config_hash: str, format_: int) -> dict[str, Any] | None:
+    """The event of a line; None where it is not as it was written."""
+    try:
+        event = json.loads(line)
+    except (ValueError, RecursionError):
+        return None
+    if not isinstance(event, dict) or (
+        format_ >= SEALED and event.pop(_SUM, None) != _sum(config_hash, event)
+    ):
+        return None
+    return event
+
+
+def _sum(config_hash: str, event: dict[str, Any]) -> str:
+    text = json.dumps(event, ensure_ascii=False)
+    return hashlib.sha256(f"{config_hash}\n{text}".encode()).hexdigest()[:16]
+
+
+def _cut_torn_line(path: Path) -> None:
+    """Takes off what a killed process left of its last line, so that the next one begins a new line."""
+    with contextlib.suppress(FileNotFoundError), path.open("r+b") as file:
+        end = file.seek(0, os.SEEK_END)
+        at, tail = end, b""
+        while at > 0 and b"\n" not in tail:
+            at = max(0, at - 4096)
+            file.seek(at)
+            tail = file.read(end - at)
+        file.truncate(at + tail.rfind(b"\n") + 1)
 
 
 def _read(root: Path) -> dict[str, Any]:
     status = read_sealed(root / STATUS)
-    if status.get("format") != FORMAT:
-        raise TornError(f"format: got {status.get('format')!r}, allowed: {FORMAT}")
+    if status.get("format") not in READABLE:
+        raise TornError(f"format: got {status.get('format')!r}, allowed: {allowed_formats()}")
     return status

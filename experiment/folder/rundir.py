@@ -13,7 +13,7 @@ import os
 import re
 import shutil
 import tempfile
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager
 from datetime import datetime
 from pathlib import Path
@@ -21,11 +21,17 @@ from typing import Any, Self
 
 from experiment.config import Config, parse
 from experiment.errors import BadInput
-from experiment.folder import atomic, lock
+from experiment.folder import atomic, journal, lock
 from experiment.folder.journal import LOCK
-from experiment.folder.manifest import Manifest, RunFolderError
+from experiment.folder.manifest import SEALED, Manifest, RunFolderError, renewal
 
 CONFIG, REPORT, MARKDOWN = "config.toml", "report.json", "report.md"
+
+DOCUMENT = 1
+"""Version of the JSON documents in it: each has it as its `format`; without one it is the first."""
+
+EXPLANATIONS = "explanations"
+"""Folder of what `storelift explain` leaves for the dashboard; any of it can be made again."""
 
 WORK = ("log", "truth", "models", "state", "metrics", "latency")
 """Folders whose files are listed in the manifest once their day is finished."""
@@ -53,6 +59,7 @@ class RunFolder:
     def __init__(self, path: Path, config: Config, manifest: Manifest) -> None:
         self.path, self.config, self.manifest = path, config, manifest
         self._retired: list[str] = []
+        self._renewed: list[Path] = []
 
     @classmethod
     def create(cls, path: Path, config: Config) -> Self:
@@ -95,7 +102,12 @@ class RunFolder:
         path = Path(path)
         manifest = Manifest.read(path)
         manifest.check(path, CONFIG)
-        return cls(path, parse((path / CONFIG).read_text("utf-8")), manifest)
+        try:
+            config = parse((path / CONFIG).read_text("utf-8"))
+        except BadInput as error:
+            lines = "\n".join(f"{path / CONFIG}: {line}" for line in str(error).split("\n"))
+            raise RunFolderError(f"{lines}\n{path}: got a run of another version of the program") from error
+        return cls(path, config, manifest)
 
     def locked(self) -> AbstractContextManager[None]:
         """Holds the folder for this process. Raises `lock.LockedError`, naming the other's pid and host."""
@@ -113,14 +125,20 @@ class RunFolder:
         return fill()
 
     def write_json(self, path: Path, document: Any) -> None:
-        """Writes and registers a JSON file."""
-        atomic.write_json(path, document)
-        self.register([path])
+        """Writes and registers a JSON file; one that is listed is put in place by the next `finish_day`."""
+        self._put(path, lambda place: atomic.write_json(place, document))
 
     def write_table(self, path: Path, table: Any) -> None:
-        """Writes and registers a Parquet file."""
-        atomic.write_table(path, table)
-        self.register([path])
+        """Writes and registers a Parquet file; likewise."""
+        self._put(path, lambda place: atomic.write_table(place, table))
+
+    def _put(self, path: Path, write: Callable[[Path], None]) -> None:
+        name = self._name(path)
+        place = renewal(path) if name in self.manifest.artefacts else path
+        write(place)
+        self.manifest.artefacts[name] = atomic.digest(place)
+        if place != path:
+            self._renewed.append(path)
 
     def register(self, paths: Iterable[Path]) -> None:
         """Has the next `finish_day` list these complete files, or folders with all their files."""
@@ -146,8 +164,7 @@ class RunFolder:
     def finish(self, report: Mapping[str, Any], markdown: str) -> None:
         """Writes report.json and report.md and marks the run complete; again, to renew a report."""
         self.write_json(self.path / REPORT, report)
-        atomic.write_bytes(self.path / MARKDOWN, markdown.encode())
-        self.register([self.path / MARKDOWN])
+        self._put(self.path / MARKDOWN, lambda place: atomic.write_bytes(place, markdown.encode()))
         self.manifest.complete = True
         self._write_manifest()
         for left in self.path.rglob(f".*{atomic.TEMPORARY}"):  # by workers that were lost
@@ -156,6 +173,10 @@ class RunFolder:
     def _write_manifest(self) -> None:
         self.manifest.write(self.path)
         lock.touch(self.path / LOCK)
+        for path in self._renewed:
+            with contextlib.suppress(FileNotFoundError):  # a reader has put it in place
+                renewal(path).replace(path)
+        self._renewed.clear()
         for name in self._retired:
             path = self.path / name
             shutil.rmtree(path, ignore_errors=True) if path.is_dir() else path.unlink(missing_ok=True)
@@ -177,13 +198,44 @@ class RunFolder:
             gone.append(self._name(file))
         return sorted(gone)
 
+    def listed(self, folder: Path) -> list[Path]:
+        """The files directly in `folder` that the manifest lists, by name, whether they are there or not."""
+        within = self._name(folder)
+        names = [name for name in self.manifest.artefacts if name.rpartition("/")[0] == within]
+        return [self.path / name for name in sorted(names)]
+
     def trusted(self, path: Path) -> Path:
         """`path`, when it is as it was written. Raises RunFolderError, naming the file, when it is not."""
         self.manifest.check(self.path, self._name(path))
         return path
 
     def verify(self) -> list[str]:
-        """What is wrong with the artefacts, one line each; empty when all are as they were written."""
+        """What is wrong with the run's files, one line each; empty when all are as they were written."""
+        return [*self._damaged(), *self._torn(), *journal.verify(self.path)]
+
+    def _torn(self) -> list[str]:
+        """What is wrong with the explanations, which carry checksums of their own."""
+        problems = []
+        for path in sorted(self.path.glob(f"{EXPLANATIONS}/*.json")):
+            try:
+                if self.manifest.format >= SEALED:
+                    atomic.read_sealed(path)
+            except (OSError, atomic.TornError) as error:
+                problems.append(str(error))
+        return problems
+
+    def check(self) -> None:
+        """Raises RunFolderError, a line per file, when an artefact is not what was written."""
+        problems = self._damaged()
+        if problems:
+            error = RunFolderError("\n".join(problems))
+            error.add_note(
+                "Nothing was changed. Put the files back from a copy, or begin anew with: "
+                f"storelift run --config {self.path / CONFIG}"
+            )
+            raise error
+
+    def _damaged(self) -> list[str]:
         problems = []
         for name in sorted(self.manifest.artefacts):
             try:
@@ -196,7 +248,18 @@ class RunFolder:
         """The document of report.json. Raises RunFolderError without one, or when it was changed."""
         if REPORT not in self.manifest.artefacts:
             raise RunFolderError(f"{self.path}: got a run without a report, allowed: a finished run")
-        document: dict[str, Any] = json.loads(self.trusted(self.path / REPORT).read_bytes())
+        return self.read_json(self.path / REPORT)
+
+    def read_json(self, path: Path) -> dict[str, Any]:
+        """The document of a listed JSON file.
+
+        Raises:
+            RunFolderError: it is not what was written, or of another version.
+        """
+        document: dict[str, Any] = json.loads(self.trusted(path).read_bytes())
+        version = document.get("format", 1)
+        if version != DOCUMENT:
+            raise RunFolderError(f"{path}: got format {version!r}, allowed: {DOCUMENT}")
         return document
 
     def _name(self, path: Path) -> str:

@@ -22,6 +22,10 @@ from experiment.stats.results import Analysis, Plan
 __all__ = ["ArmResult", "GateEntry", "Report", "analyse", "build", "decided", "pairs"]
 
 
+FORMAT = 1
+"""Version of report.json."""
+
+
 @dataclass(frozen=True)
 class Report:
     """A run's report.
@@ -118,6 +122,7 @@ def build(
     before = {arm.name: pre_moments(arm.pre) for arm in arms}
     balance = comparison.analyse(before, config.experiment.control, pairs=pairs(config))
     document: dict[str, Any] = {
+        "format": FORMAT,
         "run": _run(config, days, stopped, clock),
         "foreseen": None if foreseen is None else dataclasses.asdict(foreseen),
         "verdict": None,

@@ -90,6 +90,8 @@ def health(report: Document) -> list[tuple[str, str]]:
     found = report["health"]
     ratio, before, refused = found["srm"], found["pre_period"], found["gate_refusals"]
     ratio_p, before_p = _is(p_value(ratio["p_value"])), _is(p_value(before["p_value"]))
+    dropped = report["run"].get("log_from_day")
+    gone = f"the log before day {dropped} was dropped (run.keep_log_days): no truth, no explain of it"
     return [
         _check(
             ratio, f"users match the shares (p {ratio_p})", f"users do not match the shares (p {ratio_p})"
@@ -98,6 +100,7 @@ def health(report: Document) -> list[tuple[str, str]]:
             before, f"arms alike before day 1 (p {before_p})", f"arms differed before day 1 (p {before_p})"
         ),
         ("note" if refused else "good", f"gate refused {refused} of {len(report['gate'])} models"),
+        *([] if dropped is None else [("note", gone)]),
     ]
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import re
 import threading
@@ -14,14 +13,15 @@ from typing import Any, Self
 
 import numpy as np
 
+from experiment import plan
 from experiment.errors import BadInput
 from experiment.folder.manifest import NAME as MANIFEST
 from experiment.folder.manifest import Manifest
 from experiment.folder.paths import RunPaths
 from experiment.folder.rundir import RunFolder
+from experiment.published import load_model
 from experiment.visitors import Visitors
-from experiment.worlds import world_of
-from models import gate, registry
+from models import gate
 from models.scorer import Published
 from simulator.schema import PublishedRanker, Ranker, Requests
 
@@ -194,10 +194,9 @@ class LiveModel:
             if name.startswith(f"models/arm={self._arm}/day={day:d}/"):
                 folder.trusted(folder.path / name)
         visitors = Visitors(folder) if visitors is None else visitors
-        path = RunPaths(folder.path).model(self._arm, day)
-        ranker = registry.load_published(path, world_of(folder.config).apps)
-        kind = "wide" if self._arm == "production" else folder.config.arms[self._arm].kind
-        model = try_out(ranker, f"{self._arm}/{day}", kind, visitors.some(TRIED), self._trial)
+        of, path = plan.arm_settings(folder.config, self._arm), RunPaths(folder.path).model(self._arm, day)
+        ranker = load_model(path, visitors.world, of.kind, of.settings)
+        model = try_out(ranker, f"{self._arm}/{day}", of.kind, visitors.some(TRIED), self._trial)
         model.document["arm"], model.document["sim_day"] = self._arm, day
         model.document["loaded_wall_s"] = round(time.time(), 3)
         model.document["gate"] = _verdict(folder, self._arm, day)
@@ -207,10 +206,9 @@ class LiveModel:
 def _verdict(folder: RunFolder, arm: str, day: int) -> Any:
     """What the gate said of the model in the night before `day`; None where it is not noted."""
     path = RunPaths(folder.path).day_entry(day - 1)
-    try:
-        return json.loads(path.read_text("utf-8"))["verdicts"].get(arm)
-    except (OSError, ValueError, KeyError):
+    if path not in folder.listed(path.parent):
         return None
+    return folder.read_json(path)["verdicts"].get(arm)
 
 
 class Watch:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import threading
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -54,10 +53,11 @@ def work(task: CellTask) -> dict[str, Any]:
     from experiment.executor import prepare_worker
     from experiment.folder import atomic
     from experiment.folder.rundir import RunFolder
+    from experiment.orphans import end_with_parent
     from experiment.study import measures as study_measures
     from experiment.truth.command import find_truth
 
-    _end_with_parent()
+    end_with_parent()
     prepare_worker()
     clock, cpu = time.perf_counter(), time.process_time()
     if (task.run / "manifest.json").exists():
@@ -120,20 +120,3 @@ def program() -> str:
         for file in sorted(Path(str(package.__file__)).parent.glob("*.py")):
             sha.update(file.name.encode() + file.read_bytes())
     return sha.hexdigest()[:12]
-
-
-def _end_with_parent() -> None:
-    """Ends this worker with the process that started it, however that ends: a cell must not run on unseen."""
-    import multiprocessing
-    import multiprocessing.connection
-    import os
-
-    parent = multiprocessing.parent_process()
-    if parent is None or any(thread.name == "end-with-parent" for thread in threading.enumerate()):
-        return
-
-    def watch() -> None:
-        multiprocessing.connection.wait([parent.sentinel])
-        os._exit(1)
-
-    threading.Thread(target=watch, name="end-with-parent", daemon=True).start()

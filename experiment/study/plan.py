@@ -245,7 +245,7 @@ def parse(text: str, name: str = "study") -> Study:
     """The study that a TOML text states. Raises BadInput with a line per problem."""
     try:
         data = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
+    except (ValueError, RecursionError) as error:  # also of a number of too many digits
         raise BadInput(f"{name}: got no TOML ({error}), allowed: TOML") from error
     return validated(data, name)
 

@@ -59,10 +59,11 @@ def find_truth(
     folder = RunFolder.open(Path(path))
     refuse_unfinished(folder)
     if TRUTH in folder.manifest.artefacts:
-        document: dict[str, Any] = json.loads(folder.trusted(folder.path / TRUTH).read_bytes())
-        return document
+        return folder.read_json(folder.path / TRUTH)
+    refuse_dropped(folder)
     with folder.locked():
-        _check_inputs(folder)
+        folder = RunFolder.open(folder.path)
+        folder.check()
         tasks = replay_tasks(folder)
         place = placed(folder.config.run, workers, executor, address)
         with open_executor(place, len(tasks), folder.path) as pool:
@@ -78,6 +79,16 @@ def refuse_unfinished(folder: RunFolder) -> None:
         raise BadInput(
             f"{folder.path}: got a run of {folder.config.experiment.days} days that stopped {where}, "
             f"allowed: a finished run; go on with: storelift resume {folder.path}"
+        )
+
+
+def refuse_dropped(folder: RunFolder) -> None:
+    """Raises BadInput for a run that has not kept its whole log: a replay begins with the pre-period's."""
+    first = folder.manifest.log_from_day
+    if first is not None:
+        raise BadInput(
+            f"{folder.path}: got a run that has dropped its log before day {first} (run.keep_log_days = "
+            f"{folder.config.run.keep_log_days}), allowed: a run with its whole log"
         )
 
 
@@ -107,13 +118,6 @@ def model_day(folder: RunFolder, arm: str, day: int) -> int | None:
         if name.startswith(prefix)
     }
     return max((first for first in published if first <= day), default=None)
-
-
-def _check_inputs(folder: RunFolder) -> None:
-    """Raises RunFolderError unless the models and production's log are as they were written."""
-    for name in folder.manifest.artefacts:
-        if name.startswith(("models/", "log/", "metrics/user_days/", "report.json")):
-            folder.manifest.check(folder.path, name)
 
 
 def _replay_all(folder: RunFolder, executor: Executor, tasks: list[ReplayTask], tell: Tell | None) -> None:

@@ -10,6 +10,9 @@ from experiment.truth.replay import ReplayError
 
 Interval = Sequence[float]
 
+FORMAT = 1
+"""Version of truth.json."""
+
 
 def build(potential: Potential, report: Mapping[str, Any]) -> dict[str, Any]:
     """The document of truth.json.
@@ -22,6 +25,7 @@ def build(potential: Potential, report: Mapping[str, Any]) -> dict[str, Any]:
         potential: all bucket users under every arm. report: of the run.
     """
     return {
+        "format": FORMAT,
         "users": len(potential),
         "days": list(potential.days),
         "arms": {arm: _arm(potential, arm) for arm in potential.arms},

@@ -109,7 +109,7 @@ def test_the_true_lift_is_a_dotted_line(window, maker):
     report = json.loads((path / "report.json").read_text())
     for c in report["comparisons"]:
         c["true_lift"] = 0.2
-    (path / "report.json").write_text(json.dumps(report))
+    maker.put(path, "report.json", report)
     at = window(maker.root, page="lift")
     spec = json.loads(at.get("plotly_chart")[0].proto.spec)
     dotted = [t for t in spec["data"] if t.get("line", {}).get("dash") == "dot"]
@@ -126,13 +126,12 @@ def test_calibration_is_shown_when_there_is_one(window, maker, says):
         "methods": methods,
         "p_value_histogram": [5, 5],
     }
-    (path / "calibration.json").write_text(
-        json.dumps({"replays": 10, "views": {"super_population": {"comparisons": [one]}}})
-    )
+    views = {"super_population": {"comparisons": [one]}}
+    maker.put(path, "calibration.json", {"replays": 10, "views": views})
     at = window(maker.root, page="lift")
     assert not at.exception
     assert "z, delta method" in says(at)
-    (path / "calibration.json").write_text('{"older": 1}')
+    maker.put(path, "calibration.json", {"older": 1})
     at.run()
     assert "not of a kind that this version knows" in says(at)
 
@@ -149,9 +148,8 @@ def test_quality_measures_and_the_log(window, shared):
 
 def test_latency_beside_the_papers(window, maker, says):
     path = maker.run(requests=False)
-    (path / "latency").mkdir()
     row = {"batch": 200, "threads": 1, "p50_ms": 1.23, "p95_ms": 2.0, "p99_ms": 3.0}
-    (path / "latency" / "serving.json").write_text(json.dumps({"machine": {"cores": 2}, "fp32": [row]}))
+    maker.put(path, "latency/serving.json", {"machine": {"cores": 2}, "fp32": [row]})
     at = window(maker.root, page="latency")
     assert not at.exception
     assert "1.23" in says(at)
@@ -287,14 +285,13 @@ def test_a_request_is_explained_by_all_arms(window, maker, says):
         for arm, parts in (("wide", {"<b>bias</b>": 0.5}), ("deep", {}))
     }
     shown = [{"app": 7, "score": 0.5, "probability": 0.6, "label": 1}]
-    folder = path / "explanations"
-    folder.mkdir()
-    (folder / f"request-{number}.json").write_text(json.dumps({"apps": shown, "arms": arms}))
+    name = f"explanations/request-{number}.json"
+    maker.put(path, name, {"apps": shown, "arms": arms})
     at.run()
     assert not at.exception
     assert "1 (0.50)" in says(at)
     assert "60.0%" in says(at)
-    (folder / f"request-{number}.json").write_text('{"other": 1}')
+    maker.put(path, name, {"other": 1})
     at.run()
     assert not at.exception
     assert "Not of a kind" in says(at)

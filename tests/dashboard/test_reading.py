@@ -9,6 +9,7 @@ import pytest
 from dashboard import diaries, measures, reading
 from experiment.folder import lock
 from experiment.folder.journal import LOCK
+from experiment.folder.rundir import RunFolder
 
 
 def by_name(shared):
@@ -37,9 +38,9 @@ def test_newest_first(shared):
     assert started == sorted(started, reverse=True)
 
 
-def test_a_damaged_run_still_shows_what_can_be_read(shared):
+def test_a_damaged_run_says_what_is_wrong_and_nothing_else(shared):
     runs = by_name(shared)
-    assert runs["torn"].report is not None
+    assert runs["torn"].report is None
     assert "manifest.json" in runs["torn"].message
     assert "format 0" in runs["older"].message
 
@@ -85,14 +86,14 @@ def test_what_was_read_is_read_again_only_when_it_changes(maker):
     assert reading.read(path) is not before
 
 
-def test_a_report_that_was_changed_is_shown_with_a_warning(maker):
+def test_a_report_that_was_changed_is_not_used(maker):
     path = maker.run(requests=False)
     report = path / "report.json"
     report.write_bytes(
         report.read_bytes().replace(b"quick", b"quack").replace(b'"preset": "tiny"', b'"preset": "tiNy"')
     )
     run = reading.read(path)
-    assert run.report is not None
+    assert run.report is None
     assert any("checksum" in warning for warning in run.warnings)
 
 
@@ -137,7 +138,13 @@ def test_documents_that_are_no_json_are_none(maker):
     path = maker.run(requests=False)
     run = reading.read(path)
     assert reading.document(run, "truth.json") is None
-    (path / "truth.json").write_text("{")
-    assert reading.document(run, "truth.json") is None
-    (path / "truth.json").write_text('{"users": 3}')
+    for text in ("{", "[1]", '{"users": 3}'):  # the last one is JSON, but nobody has listed it
+        (path / "truth.json").write_text(text)
+        assert reading.document(run, "truth.json") is None
+    folder = RunFolder.open(path)
+    folder.write_json(path / "truth.json", {"users": 3})
+    folder.finish_day(3)
     assert reading.document(run, "truth.json") == {"users": 3}
+    (path / "truth.json").write_text('{"users": 4}')
+    assert reading.document(run, "truth.json") is None
+    assert diaries.untrusted(run) == ["truth.json"]

@@ -10,7 +10,7 @@ from experiment.folder.rundir import RunFolder
 from experiment.window import write_html
 
 
-@pytest.mark.parametrize("name", ["done", "hostile", "failed", "torn", "unbalanced"])
+@pytest.mark.parametrize("name", ["done", "hostile", "failed", "changed", "older", "unbalanced"])
 def test_one_file_that_asks_nobody(shared, tmp_path, name):
     page = report_html.write(getattr(shared, name), tmp_path / "report.html").read_text()
     own = re.sub(r"<script>.*?</script>", "", page, count=1, flags=re.DOTALL)
@@ -29,7 +29,12 @@ def test_the_same_figures(shared, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("name", "message"), [("early", "whose first day is not finished"), ("root", "a run folder")]
+    ("name", "message"),
+    [
+        ("early", "whose first day is not finished"),
+        ("root", "a run folder"),
+        ("torn", "manifest.json: got no JSON"),
+    ],
 )
 def test_without_results_it_says_so(shared, tmp_path, name, message, capsys):
     with pytest.raises(BadInput, match=message):

@@ -157,7 +157,7 @@ def test_run_settings(shared):
 
 
 def test_a_damaged_run_is_not_to_be_trusted(shared):
-    run = read(shared.torn)
+    run = read(shared.changed)
     found = words.verdict(run, run.report)
     assert found.tone == "alarm"
     assert found.headline.startswith("Do not trust these numbers")

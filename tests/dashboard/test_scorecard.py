@@ -101,7 +101,7 @@ def test_comparing_shows_only_what_differs(shared):
     assert not comparing.same_but_seed([runs[0], read(shared.aa)])
 
 
-@pytest.mark.parametrize("name", ["unbalanced", "torn"])
+@pytest.mark.parametrize("name", ["unbalanced", "changed"])
 def test_no_row_decides_where_the_health_forbids_it(shared, name):
     run = read(getattr(shared, name))
     blocks = card_rows.blocks(run, run.report)

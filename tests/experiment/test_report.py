@@ -63,6 +63,7 @@ def report() -> Report:
 
 def test_the_document_has_what_the_contract_says(report: Report) -> None:
     assert list(report.document) == [
+        "format",
         "run",
         "foreseen",
         "verdict",

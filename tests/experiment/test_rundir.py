@@ -211,7 +211,7 @@ def test_another_version_is_refused(folder: RunFolder) -> None:
     atomic.write_sealed(path, document | {"format": 99})
     with pytest.raises(RunFolderError) as error:
         RunFolder.open(folder.path)
-    assert str(error.value) == f"{path}: got format 99, allowed: 2"
+    assert str(error.value) == f"{path}: got format 99, allowed: 2 or 3"
 
 
 @pytest.mark.parametrize("name", ["/etc/passwd", "../x", "log/../../x", "a\\b", ""])
@@ -328,3 +328,73 @@ def test_runs_are_listed_in_any_state(folder: RunFolder, config: Config) -> None
     assert summary(root / "one").seed == 7
     assert runs_in(root / "nowhere") == []
     render(list(runs.values()), root)
+
+
+def test_a_renewal_is_whole_at_any_instant(folder: RunFolder) -> None:
+    folder.finish({"arms": {}}, "# first")
+    folder.write_json(folder.path / "report.json", {"arms": {"wide": 1}})
+    assert RunFolder.open(folder.path).report() == {
+        "arms": {}
+    }  # killed before the manifest names the new one
+    folder.manifest.write(folder.path)
+    opened = RunFolder.open(folder.path)  # killed after it: a reader finishes what was begun
+    assert opened.report() == {"arms": {"wide": 1}}
+    assert opened.verify() == []
+    folder.finish_day(1)
+    assert sorted(p.name for p in folder.path.glob(".*")) == []
+
+
+@pytest.mark.parametrize("how", ["cut", "flipped", "deleted", "other run"])
+def test_damaged_events_and_statuses_are_named(folder: RunFolder, config: Config, how: str) -> None:
+    with folder.locked():
+        journal = Journal(folder.path, config)
+        for number in range(3):
+            journal.event("served", number=number)
+        journal.update("done")
+    assert folder.verify() == []
+    other = RunFolder.create(folder.path.parent / "two", load("tiny", seed=8))
+    with other.locked():
+        theirs = Journal(other.path, other.config)
+        theirs.event("served", number=0)
+        theirs.update("done")
+    for name in ("events.jsonl", "status.json"):
+        path = folder.path / name
+        kept = path.read_bytes()
+        if how == "cut":
+            path.write_bytes(kept[: kept.index(b"\n", len(kept) // 2) + 1] if name[0] == "e" else kept[:40])
+        elif how == "flipped":
+            path.write_bytes(kept.replace(b'"number": 1', b'"number": 3').replace(b"tiny", b"tinz"))
+        elif how == "deleted":
+            path.unlink()
+        else:
+            path.write_bytes((other.path / name).read_bytes())
+        (problem,) = folder.verify()
+        assert problem.startswith(f"{path}: got ")
+        path.write_bytes(kept)
+
+
+def test_the_next_event_begins_a_line_of_its_own(folder: RunFolder, config: Config) -> None:
+    Journal(folder.path, config).event("started")
+    with (folder.path / "events.jsonl").open("ab") as file:
+        file.write(b'{"event": "hal')
+    journal = Journal(folder.path, config)
+    journal.event("resumed")
+    journal.update("running")
+    assert [event["event"] for event in read_events(folder.path)] == ["started", "resumed"]
+    assert folder.verify() == []
+
+
+def test_a_run_is_resumed_only_as_it_was_written(folder: RunFolder) -> None:
+    from experiment import running
+
+    part = fill(folder, 1)
+    folder.finish_day(1)
+    damage(part, "flipped")
+    with pytest.raises(RunFolderError) as error:
+        running.resume(folder.path)
+    assert str(error.value) == f"{part}: got other content than was written, allowed: its checksum"
+    (note,) = error.value.__notes__
+    assert note == (
+        "Nothing was changed. Put the files back from a copy, or begin anew with: storelift run --config "
+        f"{folder.path}/config.toml"
+    )
