@@ -34,8 +34,8 @@ def forgetful(tmp_path, monkeypatch):
     (tmp_path / "forgetful_ranker.py").write_text(FORGETFUL)
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "path", [*sys.path, str(tmp_path)])
-    monkeypatch.setattr("sys.modules", {**sys.modules})
-    return "forgetful_ranker:Forgetful"
+    yield "forgetful_ranker:Forgetful"
+    del sys.modules["forgetful_ranker"]
 
 
 def test_the_example_keeps_to_the_contract(monkeypatch):
