@@ -16,6 +16,7 @@ import signal
 import socket
 import tempfile
 import threading
+from collections import Counter, deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
@@ -35,6 +36,9 @@ Result = TypeVar("Result")
 TRIES = 4
 """How often a task is begun before the workers that it kills are taken for its own fault."""
 
+SECONDS = 10.0
+"""A node of a cluster that takes longer to answer is taken for none."""
+
 _LOST = (exceptions.RayActorError, exceptions.WorkerCrashedError, exceptions.OutOfMemoryError)
 
 
@@ -49,6 +53,9 @@ class Worker:
     def do(self, function: Callable[[Any], Any], task: Any) -> Any:
         """The result of a task."""
         return function(task)
+
+    def here(self) -> None:
+        """Is answered once the worker, or the one in its place, is there."""
 
     def keep(self, folder: Path, files: Sequence[Any]) -> None:
         """Has `folder` at hand; `files` holds a reference to its bytes, fetched when they are wanted."""
@@ -80,7 +87,7 @@ class RayActors:
             self._closing.enter_context(_joined(workers, tasks_at_once, address))
             count = workers or int(ray.cluster_resources().get("CPU", 1))
             self.workers = max(1, min(count, tasks_at_once))
-            actor = ray.remote(max_restarts=-1, max_task_retries=TRIES - 1)(Worker)
+            actor = ray.remote(max_restarts=-1)(Worker)
             self._actors: list[Any] = []
             self._closing.callback(self._end)
             for _ in range(self.workers):
@@ -101,18 +108,42 @@ class RayActors:
         Raises:
             WorkerLostError: a task was begun `TRIES` times, and each time its worker was lost.
         """
-        waiting = [
-            self._actors[slot % self.workers].do.remote(function, task)
-            for task, slot in zip(tasks, slots, strict=True)
-        ]
-        places = {reference: place for place, reference in enumerate(waiting)}
+        queues: list[deque[int]] = [deque() for _ in self._actors]
+        for place, slot in enumerate(slots):
+            queues[slot % self.workers].append(place)
         results: dict[int, Result] = {}
-        while waiting:
-            finished, waiting = ray.wait(waiting)
-            for reference in finished:
-                results[places[reference]] = result = _result(reference)
-                if done is not None:
-                    done(result)
+        lost: Counter[int] = Counter()
+        running: dict[Any, int] = {}
+
+        def begin(worker: int) -> None:
+            if queues[worker]:
+                running[self._actors[worker].do.remote(function, tasks[queues[worker][0]])] = worker
+
+        for worker in range(self.workers):
+            begin(worker)
+        back: set[Any] = set()  # calls that a worker answers once it, or its successor, is there
+        while running:
+            (reference,), _ = ray.wait(list(running))
+            worker = running.pop(reference)
+            if reference in back:
+                _result(reference)
+                begin(worker)
+                continue
+            place = queues[worker][0]
+            try:
+                results[place] = result = _result(reference)
+            except WorkerLostError:
+                lost[place] += 1
+                if lost[place] == TRIES:
+                    raise
+                heir = self._actors[worker].here.options(max_task_retries=-1).remote()
+                running[heir] = worker
+                back.add(heir)
+                continue
+            queues[worker].popleft()
+            begin(worker)
+            if done is not None:
+                done(result)
         return [results[place] for place in range(len(tasks))]
 
     def share(self, folders: Sequence[Path]) -> None:
@@ -192,9 +223,10 @@ def _joined(workers: int, tasks_at_once: int, address: str | None) -> Iterator[N
             options |= {"address": address, "runtime_env": {"env_vars": dict.fromkeys(ONE_THREAD, "1")}}
         leaving.callback(ray.shutdown)
         try:
+            _knock(address)
             with _same_signals():
                 ray.init(**options)
-        except (ConnectionError, RuntimeError, ValueError) as error:
+        except (OSError, RuntimeError, ValueError) as error:
             if address is None:
                 raise
             cause = str(error).strip().split("\n")[0]
@@ -202,6 +234,13 @@ def _joined(workers: int, tasks_at_once: int, address: str | None) -> Iterator[N
                 f"run.address: got {address!r}, allowed: a node of a Ray cluster that answers ({cause})"
             ) from error
         yield
+
+
+def _knock(address: str | None) -> None:
+    """Raises OSError at once where nobody listens: Ray would try for minutes."""
+    if address not in {None, "auto"}:
+        host, _, port = str(address).rpartition(":")
+        socket.create_connection((host, int(port)), SECONDS).close()
 
 
 @contextlib.contextmanager
