@@ -30,7 +30,7 @@ class Measure:
 MEASURES = {
     "lift": Measure("Lift over the control", "+.0%"),
     "auc": Measure("AUC within the part", None),
-    "over": Measure("Predicted less true chance", "+.1%"),
+    "over": Measure("Predicted less true chance", "+.0%"),
     "rate": Measure("Acquisition rate", ".1%", from_zero=True),
     "calibration": Measure("Predicted over acquired", ".2f"),
     "share": Measure("Share of what it shows", ".0%", from_zero=True),
@@ -38,8 +38,8 @@ MEASURES = {
 """By their names in the document."""
 
 HEAD = (
-    "Part", "Arm", "Impressions", "Share", "Acquired", "True chance", "Predicted", "Over the truth, points",
-    "AUC", "Lift", "Interval", "Expected lift",
+    "Part", "Arm", "Share", "Acquired", "True chance", "Predicted", "Over the truth, points", "AUC", "Lift",
+    "Interval",
 )  # fmt: skip
 
 EXPLORED = {
@@ -90,14 +90,12 @@ def _row(one: Mapping[str, Any], arm: str) -> list[str]:
     return [
         one["part"],
         arm_name(arm),
-        f"{one['impressions']:,}",
         f"{one['share']:.1%}",
         *rates,
         points(one["over"], one["over_ci"]),
         number(one["auc"]),
         percent(one["lift"]),
         interval(one["lift_ci"]),
-        percent(one["expected_lift"]),
     ]
 
 
