@@ -226,7 +226,7 @@ def health(run: Run, results: Document) -> list[Check]:
         ),
     ]
     if run.state == "older":
-        checks.append(Check(False, "Of another version", f"{run.message}; not checked.", harmless=True))
+        checks.append(Check(False, "Of another version, so not checked", f"{run.message}.", harmless=True))
     first = (run.report or {}).get("run", {}).get("log_from_day")
     if first is not None:
         words = "As run.keep_log_days has it: no truth, and no explanation of a request of those days."
@@ -297,6 +297,8 @@ def census(runs: Sequence[Run]) -> str:
 
 def day_of(run: Run) -> str:
     """`day 3 of 7`, or the day of the pre-period."""
+    if run.state == "older" and run.report is not None:
+        return f"day {run.report['run'].get('days_run', '?')} of {run.days}"
     if run.finished_day is None or run.finished_day < 1:
         return "pre-period"
     return f"day {run.day} of {run.days}"

@@ -24,7 +24,7 @@ from typing import Any
 from PIL import Image
 
 WIDTH, HEIGHT = 1400, 1180
-PATIENCE = 120_000
+PATIENCE = 300_000
 """Milliseconds that a page may take."""
 
 STORELIFT = [sys.executable, "-m", "experiment.cli"]
@@ -67,11 +67,12 @@ def running(preset: str, path: Path) -> Iterator[None]:
 
 def keep(page: Any, address: str, out: Path, until: str | None = None) -> None:
     """Keeps the page at `address` as `out`, once it says `until` and is drawn."""
-    page.goto(address)
+    page.goto(address, wait_until="commit")
     page.get_by_role("heading", level=1).first.wait_for()
     if until is not None:
         page.get_by_text(until, exact=True).first.wait_for(timeout=20 * PATIENCE)
     page.locator('[data-test-script-state="notRunning"]').wait_for()
+    page.wait_for_function("() => !document.querySelector('[data-testid=stSkeleton]')")
     for chart in page.get_by_test_id("stPlotlyChart").all():
         chart.locator(".main-svg").first.wait_for()
     page.wait_for_timeout(1000)  # lines are drawn with a transition

@@ -34,7 +34,7 @@ PAGES = ("", "lift", "quality", "latency", "generalise", "live", "data", "compar
 PROBES = ("/_stcore/host-config", "/_stcore/health")
 """Asked below the page's own address first, and found at the root."""
 CONTRAST = (Path(__file__).parent / "contrast.js").read_text()
-PATIENCE = 120_000
+PATIENCE = 300_000
 """Milliseconds that a page may take on a busy machine; nothing here says how fast it is."""
 DRAWN = "() => new Promise(done => requestAnimationFrame(() => requestAnimationFrame(done)))"
 """Until what was changed is on the screen."""
@@ -116,13 +116,14 @@ class Watched:
             self.complaints.append(f"{message.text} {message.location}")
 
     def open(self, address: str) -> None:
-        self.page.goto(f"{self.server.address}/{address}")
+        self.page.goto(f"{self.server.address}/{address}", wait_until="commit")
         self.settle()
 
     def settle(self) -> None:
-        """Until the page has a title, its script has ended and its charts are drawn."""
+        """Until the page has a title, its script has ended, and its parts and charts are drawn."""
         self.heading()
         self.page.locator('[data-test-script-state="notRunning"]').wait_for()
+        self.page.wait_for_function("() => !document.querySelector('[data-testid=stSkeleton]')")
         for chart in self.page.get_by_test_id("stPlotlyChart").all():
             chart.locator(".main-svg").first.wait_for()
 
