@@ -70,7 +70,7 @@ def main() -> int:
             print("let through" if lab.target(name)(lab.input(name, int(number))) else "refused")
             return 0
         if options.atheris:
-            return with_atheris(lab.target(options.atheris), lab.seeds[options.atheris])
+            return with_atheris(lab, options.atheris)
         for name, count in (chosen or INPUTS).items():
             work(lab, name, count, options.file)
     results = known(options.file)
@@ -223,7 +223,7 @@ class Lab:
         rng = random.Random(f"{self.seed}/{name}/{number}")
         seeds = self.seeds[name]
         data = rng.choice(seeds)
-        kept = 1 if name in ("model", "manifest") else 0
+        kept = 1 if name in PREFIXED else 0
         changed = bytearray(data[kept:])
         for _ in range(rng.choice((1, 1, 1, 2, 3, 8))):
             change(changed, rng, rng.choice(seeds)[kept:])
@@ -353,6 +353,9 @@ class Lab:
         return read
 
 
+PREFIXED = ("model", "manifest")
+"""Targets whose inputs begin with a byte that says which file it is."""
+
 TOKENS = (
     b"-1", b"0", b"9223372036854775808", b"1e999", b"nan", b"inf", b"-inf", b"1e-320", b"0.1", b"null",
     b"true", b'""', b"[]", b"{}", b"[[", b"]]", b"\x00", b"\xff\xfe", b"\n", b"\r\n", b'"', b"'", b",", b".",
@@ -406,20 +409,25 @@ def table_of_users(*, days: bool) -> bytes:
     return ("\n".join(lines) + "\n").encode()
 
 
-def with_atheris(target: Target, seeds: list[bytes]) -> int:
-    """Has atheris choose the inputs, until it is stopped or finds something."""
+def with_atheris(lab: Lab, name: str) -> int:
+    """Has atheris choose the inputs of a target by coverage, until it is stopped or finds something."""
     import atheris
 
+    with atheris.instrument_imports(include=["experiment", "models"]):
+        target = lab.target(name)
+    seeds = lab.seeds[name]
+    files = sorted({seed[:1] for seed in seeds}) if name in PREFIXED else []
     with tempfile.TemporaryDirectory(prefix="corpus-") as corpus:
         for place, seed in enumerate(seeds):
             (Path(corpus) / str(place)).write_bytes(seed)
-        kept = {seed[:1] for seed in seeds}
 
         def one(data: bytes) -> None:
-            if data[:1] in kept:
+            if files and data:
+                data = files[data[0] % len(files)] + data[1:]
+            if data or not files:
                 target(data)
 
-        atheris.Setup([sys.argv[0], f"-timeout={SECONDS}", corpus], atheris.instrument_func(one))
+        atheris.Setup([sys.argv[0], f"-timeout={SECONDS}", corpus], one)
         atheris.Fuzz()
     return 0
 

@@ -189,4 +189,6 @@ def _read(root: Path) -> dict[str, Any]:
     status = read_sealed(root / STATUS)
     if status.get("format") not in READABLE:
         raise TornError(f"format: got {status.get('format')!r}, allowed: {allowed_formats()}")
+    if not isinstance(status.get("events", 0), int):
+        raise TornError(f"events: got {status['events']!r}, allowed: a whole number")
     return status

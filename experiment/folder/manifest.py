@@ -74,7 +74,7 @@ class Manifest:
                 version,
                 data.get("log_from_day"),
             )
-        except (KeyError, TypeError, AttributeError, ValueError) as error:
+        except (KeyError, TypeError, AttributeError, ValueError, OverflowError) as error:
             raise RunFolderError(f"{path}: got no manifest ({error!r}), allowed: one as written") from error
         days = (manifest.finished_day, manifest.log_from_day)
         if any(type(day) not in (int, type(None)) for day in days) or type(manifest.complete) is not bool:

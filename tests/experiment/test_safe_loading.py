@@ -107,6 +107,14 @@ def test_a_manifest_of_anything_is_refused(tmp_path, document):
     assert said is None or str(tmp_path) in said
 
 
+@pytest.mark.parametrize("size", [float("inf"), float("nan"), "x", None, [1]])
+def test_a_size_that_is_none_is_refused(tmp_path, size):
+    artefacts = {"config.toml": {"size": size, "sha256": "0"}}
+    whole = {"format": 3, "config_hash": "0", "finished_day": 1, "complete": True, "artefacts": artefacts}
+    write_sealed(tmp_path / "manifest.json", whole)
+    assert "got no manifest" in refusal(RunFolderError, Manifest.read, tmp_path)
+
+
 @few
 @given(st.binary(max_size=200))
 def test_a_sealed_file_of_any_bytes_is_torn(tmp_path, content):
