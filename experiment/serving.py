@@ -35,6 +35,10 @@ BOOTSTRAP_EXPLORATION = 1.0
 """Scale of the Gumbel noise while production serves by popularity, the very first days."""
 
 
+HELD_ARMS = 6
+"""Arms whose serving models a process keeps in memory."""
+
+
 @dataclass(frozen=True, slots=True)
 class ServeTask:
     """A shard and a day.
@@ -137,10 +141,21 @@ def _popularity(world: World) -> Ranker:
     return registry.create("popularity", world.apps, world.cardinalities, {}, 0).publish()
 
 
-@lru_cache(maxsize=6)
+_models: dict[Path, tuple[tuple[Path, World, str, str], PublishedRanker]] = {}
+
+
 def _published(folder: Path, world: World, kind: str, settings: str) -> PublishedRanker:
-    with at_hand(folder) as files:
-        return load_model(files, world, kind, json.loads(settings))
+    """The model in `folder`; of each arm only the last one asked for is held, as a model may be large."""
+    key = (folder, world, kind, settings)
+    found = _models.pop(folder.parent, None)
+    if found is None or found[0] != key:
+        found = None  # let go of before another comes
+        with at_hand(folder) as files:
+            found = (key, load_model(files, world, kind, json.loads(settings)))
+    _models[folder.parent] = found
+    while len(_models) > HELD_ARMS:
+        del _models[next(iter(_models))]
+    return found[1]
 
 
 def published(run: Path, config: Config, arm: str, day: int) -> PublishedRanker:
@@ -171,4 +186,4 @@ def user_days(world: World, log: Log, truth: Truth) -> UserDays:
 def forget() -> None:
     """Drops what this process remembers of users and models; it can be read again."""
     _audiences.clear()
-    _published.cache_clear()
+    _models.clear()
