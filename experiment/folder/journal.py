@@ -43,7 +43,7 @@ class Journal:
         self._events = sum(1 for _ in _lines(root))
         try:
             self.status = _read(root)
-            _same_run(self.status, self._hash)
+            _same_run(self.status, self._hash, format_)
         except (OSError, TornError):
             self.status = {}
         self._worked = float(self.status.get("worked_s", 0.0))
@@ -93,7 +93,7 @@ def read_status(root: Path) -> dict[str, Any]:
     """
     try:
         status = _read(root)
-        _same_run(status, _whose(root)[0])
+        _same_run(status, *_whose(root))
     except (OSError, TornError) as error:
         raise RunFolderError(f"{root / STATUS}: got no status ({error}), allowed: one as written") from error
     if status.get("state") == "running" and lock.holder(root / LOCK) is None:
@@ -114,7 +114,7 @@ def verify(root: Path) -> list[str]:
     """What is wrong with the status and the events of the run at `root`, one line each."""
     try:
         status = _read(root)
-        _same_run(status, _whose(root)[0])
+        _same_run(status, *_whose(root))
     except FileNotFoundError:
         if not (root / EVENTS).exists():
             return []  # nobody has worked on it yet
@@ -142,9 +142,9 @@ def _whose(root: Path) -> tuple[str, int]:
     return manifest.config_hash, manifest.format
 
 
-def _same_run(status: dict[str, Any], config_hash: str) -> None:
-    """Raises TornError for a status of another run; the first format does not say whose it is."""
-    whose = status.get("config_hash", config_hash)
+def _same_run(status: dict[str, Any], config_hash: str, format_: int) -> None:
+    """Raises TornError for a status of another run; those of older formats do not say whose they are."""
+    whose = status.get("config_hash", config_hash if format_ < SEALED else None)
     if config_hash and whose != config_hash:
         raise TornError(f"config_hash: got {whose!r}, allowed: {config_hash!r}")
 

@@ -23,7 +23,7 @@ from experiment.config import Config, parse
 from experiment.errors import BadInput
 from experiment.folder import atomic, journal, lock
 from experiment.folder.journal import LOCK
-from experiment.folder.manifest import SEALED, Manifest, RunFolderError, renewal
+from experiment.folder.manifest import RENEWED, SEALED, Manifest, RunFolderError, renewal
 
 CONFIG, REPORT, MARKDOWN = "config.toml", "report.json", "report.md"
 
@@ -193,9 +193,10 @@ class RunFolder:
                 elif self._name(file) not in self.manifest.artefacts:
                     file.unlink()
                     gone.append(self._name(file))
-        for file in self.path.glob(f".*{atomic.TEMPORARY}"):
-            file.unlink()
-            gone.append(self._name(file))
+        for suffix in (atomic.TEMPORARY, RENEWED):
+            for file in self.path.glob(f".*{suffix}"):
+                file.unlink()
+                gone.append(self._name(file))
         return sorted(gone)
 
     def listed(self, folder: Path) -> list[Path]:

@@ -18,6 +18,7 @@ import typer
 
 from experiment import options
 from experiment.errors import BadInput
+from experiment.folder.manifest import RENEWED
 
 if TYPE_CHECKING:
     from experiment.config import Config
@@ -59,6 +60,7 @@ def find_truth(
     folder = RunFolder.open(Path(path))
     refuse_unfinished(folder)
     if TRUTH in folder.manifest.artefacts:
+        _finish_renewal(folder)
         return folder.read_json(folder.path / TRUTH)
     refuse_dropped(folder)
     with folder.locked():
@@ -69,6 +71,19 @@ def find_truth(
         with open_executor(place, len(tasks), folder.path) as pool:
             _replay_all(folder, pool, tasks, tell)
         return _conclude(folder, tasks)
+
+
+def _finish_renewal(folder: RunFolder) -> None:
+    """Does what a replay had left to do when it was killed after its last manifest: renames and deletions."""
+    from experiment.folder.lock import LockedError
+    from experiment.folder.rundir import RunFolder
+    from experiment.truth.replay import part_path
+
+    if any(folder.path.glob(f".*{RENEWED}")) or part_path(folder.path, 0).parent.exists():
+        with contextlib.suppress(LockedError), folder.locked():
+            known = RunFolder.open(folder.path)
+            known.check()
+            known.discard_unfinished()
 
 
 def refuse_unfinished(folder: RunFolder) -> None:

@@ -58,4 +58,4 @@ def test_what_is_needed_is_never_used_damaged(corrupt, lab):
     ):
         path = lab.copy(reader)
         corrupt.damage(path / name, "bit-flipped", path)
-        assert lab.judged(reader, path, name) == "named"
+        assert lab.judged(reader, path, name, "bit-flipped") == "named"
