@@ -112,9 +112,10 @@ def memory(pid: int) -> int:
 def size(folder: Path) -> int:
     """Bytes of all files below a folder that is being written."""
     total = 0
-    for file in folder.rglob("*"):
-        with contextlib.suppress(OSError):
-            total += file.stat().st_size if file.is_file() else 0
+    for place, _, names in os.walk(folder):
+        for name in names:
+            with contextlib.suppress(OSError):
+                total += (Path(place) / name).stat().st_size
     return total
 
 
