@@ -11,6 +11,7 @@ import importlib.util
 import multiprocessing
 import os
 import signal
+import sys
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
@@ -242,7 +243,11 @@ def prepare_worker() -> None:
 def _start_worker() -> None:
     end_with_parent()
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    prepare_worker()
+    try:
+        prepare_worker()
+    except Exception as error:  # noqa: BLE001 - the run says that a worker was lost; here is why
+        sys.stderr.write(f"storelift: a worker could not start: {type(error).__name__}: {error}\n")
+        os._exit(1)
 
 
 def _processes(pool: ProcessPoolExecutor) -> Iterable[Any]:
