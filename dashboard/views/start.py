@@ -126,5 +126,5 @@ with st.expander("The same on the command line", icon=":material/terminal:"):
     out = shell.root() / (wish.name or "NAME")
     st.code(
         shlex.join(["storelift", *[word for word in wish.arguments(out) if word != "--quiet"]]),
-        language="bash",
+        language=None,
     )
