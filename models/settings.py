@@ -158,6 +158,18 @@ class RichLinearSettings(LinearSettings):
         default=RICH_CROSSES, description="Cross-product transformations, by name."
     )
     alpha: float = Field(default=0.2, gt=0, le=10, description="Learning rate per coordinate.")
+    l1: float = Field(
+        default=2.0, ge=0, le=1e6, description="L1 strength: gradient sums below it weigh exactly 0."
+    )
+
+
+class JointLinearSettings(LinearSettings):
+    """The linear part beside a net: few crosses, or stale rules eat what they bring (docs/log.md)."""
+
+    alpha: float = Field(default=0.2, gt=0, le=10, description="Learning rate per coordinate.")
+    l1: float = Field(
+        default=8.0, ge=0, le=1e6, description="L1 strength: gradient sums below it weigh exactly 0."
+    )
 
 
 class NetTrainingSettings(TrainingSettings):
@@ -193,7 +205,7 @@ class WideDeepSettings(Settings):
     training: NetTrainingSettings = Field(
         default=NetTrainingSettings(), description="How a day of the log is passed over."
     )
-    wide: LinearSettings = Field(default=LinearSettings(), description="The linear model.")
+    wide: JointLinearSettings = Field(default=JointLinearSettings(), description="The linear model.")
     deep: NetSettings = Field(default=NetSettings(), description="The network.")
 
 

@@ -41,7 +41,7 @@ class WorldSettings(Settings):
 
     base_rate: Annotated[float, Field(gt=0.0, lt=0.5)] = 0.012
     """Mean chance of acquisition of a random pair of user and released app at the top position."""
-    taste_sd: Deviation = 1.3
+    taste_sd: Deviation = 1.0
     """Standard deviation of smooth taste, in log odds (lambda of the design)."""
     taste_dimension: Annotated[int, Field(ge=1, le=128)] = 4
     """k; a net of ReLU layers learns products of few dimensions from a log of this size, not of a dozen."""
@@ -61,11 +61,11 @@ class WorldSettings(Settings):
 
     exception_slots: Annotated[int, Field(ge=0, le=64)] = 5
     """Companion slots of each app: installed companions change the chance of acquiring the app."""
-    exception_weight: Annotated[float, Field(ge=0.0, le=20.0)] = 2.8
+    exception_weight: Annotated[float, Field(ge=0.0, le=20.0)] = 2.1
     """Weights are +-exception_weight * (.5 + U), U uniform on (0, 1)."""
     exception_negative_share: Share = 0.25
     companion_popularity_exponent: Annotated[float, Field(ge=0.0, le=2.0)] = 0.5
-    drift: Share = 0.2
+    drift: Share = 0.17
     """Share of the exception slots that are redrawn each day; memorised rules go stale."""
 
     examination_decay: Annotated[float, Field(ge=0.0, le=5.0)] = 0.03

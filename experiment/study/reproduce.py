@@ -1,7 +1,7 @@
 """`storelift reproduce`: the claims of Cheng et al. (2016), counted over seeds, in one command.
 
-Two studies are behind it: `paper` (Table 1, exploration, warm start) and the first point of
-`joint-vs-ensemble`. Orders are counted on the expected AUC and on the expected lift of the same users under
+Two studies are behind it: `paper` (Table 1, exploration, warm start) and of `joint-vs-ensemble` the point at
+the default L1. Orders are counted on the expected AUC and on the expected lift of the same users under
 every arm; what the experiment itself observed stands beside. Table 2 is taken from what `storelift bench
 serving` has measured.
 """
@@ -58,6 +58,7 @@ def reproduce(
     from experiment.folder import atomic
     from experiment.study import plan as study_plan
     from experiment.study.sweep import run_study
+    from models.settings import WideDeepSettings
 
     table2 = read_serving(Path(root), serving)
     given: dict[str, Any] = {"preset": preset, "first_seed": first_seed, "overrides": overrides}
@@ -69,8 +70,8 @@ def reproduce(
     count = min(claims.seeds, JOINT_SEEDS) if joint_seeds is None else joint_seeds
     if count:
         joint = _joint(claims, count, given)
-        first = joint.points()[:1]
-        documents.append(run_study(JOINT, joint, root, points=first, **how))
+        point = [point for point in joint.points() if point.values == (WideDeepSettings().wide.l1,)]
+        documents.append(run_study(JOINT, joint, root, points=point, **how))
     document = summary(documents, table2)
     atomic.write_json(Path(root) / "studies" / f"{NAME}.json", document)
     return document
