@@ -192,11 +192,14 @@ class CrossDictionary:
         return self
 
     def forget_rare(self) -> Self:
-        """Forgets the pairs that have no id yet, so that they count from 0 again; ids stay."""
+        """Forgets the pairs that have no id yet, so that they count from 0 again; ids stay.
+
+        The capacity stays too: the next days will want it, and growing there again costs more than the days.
+        """
         slots = np.flatnonzero(self.ids > 0)
         keys, ids = self.keys[slots], self.ids[slots]
-        self.keys = np.zeros(0, np.uint64)
-        self._reserve(len(keys))
+        self.keys.fill(EMPTY)
+        self.ids.fill(0)
         _insert_all(self.keys, self.ids, keys, ids)
         self.used = len(keys)
         return self
