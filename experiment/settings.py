@@ -98,7 +98,7 @@ class GateSettings(Settings):
     calibration_max: Annotated[float, Field(ge=1.0, le=100.0)] = 2.0
     """Most predicted over observed acquisitions on the holdout."""
     score_limit: Annotated[float, Field(gt=0.0, le=1000.0)] = 100.0
-    """Largest log odds, of either sign, in the dry run. Nets say down to -30 of apps that nobody was shown."""
+    """Largest log odds, of either sign, in the dry run. Nets say -30 of apps that nobody was shown."""
     memory_limit: Annotated[float, Field(gt=0.0, le=1e6)] = 4096.0
     """MiB that a model may hold in memory."""
     latency_limit: Annotated[float, Field(gt=0.0, le=60_000.0)] = 50.0
