@@ -61,7 +61,7 @@ class WorldSettings(Settings):
 
     exception_slots: Annotated[int, Field(ge=0, le=64)] = 5
     """Companion slots of each app: installed companions change the chance of acquiring the app."""
-    exception_weight: Annotated[float, Field(ge=0.0, le=20.0)] = 2.1
+    exception_weight: Annotated[float, Field(ge=0.0, le=20.0)] = 2.05
     """Weights are +-exception_weight * (.5 + U), U uniform on (0, 1)."""
     exception_negative_share: Share = 0.25
     companion_popularity_exponent: Annotated[float, Field(ge=0.0, le=2.0)] = 0.5

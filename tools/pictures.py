@@ -53,24 +53,30 @@ def dashboard(root: Path) -> Iterator[str]:
 
 
 @contextlib.contextmanager
-def running(preset: str, path: Path) -> Iterator[None]:
+def running(preset: str, path: Path) -> Iterator[subprocess.Popen[bytes]]:
     """An experiment that works on the run folder `path`, stopped in the end."""
     process = subprocess.Popen([*STORELIFT, "run", "--preset", preset, "--out", str(path), "--quiet"])
     try:
         while process.poll() is None and not (path / "status.json").exists():
             time.sleep(0.2)
-        yield
+        yield process
     finally:
         process.send_signal(signal.SIGINT)
         process.wait()
 
 
-def keep(page: Any, address: str, out: Path, until: str | None = None) -> None:
-    """Keeps the page at `address` as `out`, once it says `until` and is drawn."""
+def follow(page: Any, address: str, process: subprocess.Popen[bytes], until: str) -> None:
+    """Watches the page at `address` until it says `until`, or the experiment is over."""
     page.goto(address, wait_until="commit")
+    while page.get_by_text(until, exact=True).count() == 0:
+        if process.poll() is not None:
+            raise SystemExit(f"the experiment was over before its page said {until!r}: take a longer preset")
+        page.wait_for_timeout(100)
+
+
+def keep(page: Any, out: Path) -> None:
+    """Keeps the page as `out`, once it is drawn."""
     page.get_by_role("heading", level=1).first.wait_for()
-    if until is not None:
-        page.get_by_text(until, exact=True).first.wait_for(timeout=20 * PATIENCE)
     page.locator('[data-test-script-state="notRunning"]').wait_for()
     page.wait_for_function("() => !document.querySelector('[data-testid=stSkeleton]')")
     for chart in page.get_by_test_id("stPlotlyChart").all():
@@ -104,15 +110,16 @@ def main() -> None:
         context.set_default_timeout(PATIENCE)
         page = context.new_page()
         with dashboard(asked.run.absolute()) as address:
-            keep(page, f"{address}/", asked.out / "overview.png")
-            keep(page, f"{address}/lift", asked.out / "lift.png")
+            for place, name in (("", "overview"), ("lift", "lift")):
+                page.goto(f"{address}/{place}", wait_until="commit")
+                keep(page, asked.out / f"{name}.png")
         if asked.live is not None:
             with tempfile.TemporaryDirectory() as folder:
                 path = Path(folder) / f"{asked.live}-now"
                 days = _days(asked.live)
-                with running(asked.live, path), dashboard(path) as address:
-                    until = f"day {max(1, days - 2)} of {days}"
-                    keep(page, f"{address}/live", asked.out / "live.png", until)
+                with running(asked.live, path) as process, dashboard(path) as address:
+                    follow(page, f"{address}/live", process, f"day {max(1, days - 2)} of {days}")
+                    keep(page, asked.out / "live.png")
         browser.close()
 
 
