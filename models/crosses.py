@@ -143,6 +143,7 @@ class CrossDictionary:
         ids: int32[capacity], the id where positive, minus the count so far where the pair has none yet.
         size: ids are 0 .. size-1.
         used: number of slots in use: the distinct pairs seen.
+        by_id: uint64[size - 1], the keys of ids 1 .. size-1, in this order.
 
     Raises:
         ValueError: if `min_count` is outside of 1 .. 2^31-1.
@@ -154,6 +155,7 @@ class CrossDictionary:
         self.min_count = operator.index(min_count)
         self.size = 1
         self.used = 0
+        self.by_id: Keys = np.zeros(0, np.uint64)
         self.keys: Keys = np.zeros(0, np.uint64)
         self.ids: NDArray[np.int32] = np.zeros(0, np.int32)
         self._reserve(0)
@@ -189,6 +191,7 @@ class CrossDictionary:
         new = new[np.lexsort((self.keys[new], self.ids[new]))]
         self.ids[new] = np.arange(self.size, self.size + len(new))
         self.size += len(new)
+        self.by_id = np.concatenate([self.by_id, self.keys[new]])
         return self
 
     def forget_rare(self) -> Self:
@@ -196,12 +199,10 @@ class CrossDictionary:
 
         The capacity stays too: the next days will want it, and growing there again costs more than the days.
         """
-        slots = np.flatnonzero(self.ids > 0)
-        keys, ids = self.keys[slots], self.ids[slots]
         self.keys.fill(EMPTY)
         self.ids.fill(0)
-        _insert_all(self.keys, self.ids, keys, ids)
-        self.used = len(keys)
+        _insert_all(self.keys, self.ids, self.by_id, np.arange(1, self.size, dtype=np.int32))
+        self.used = len(self.by_id)
         return self
 
     def lookup(self, left: ArrayLike, right: ArrayLike) -> Ids:
@@ -212,9 +213,7 @@ class CrossDictionary:
 
     def pairs(self) -> tuple[Ids, Ids]:
         """The lefts and rights of ids 1 .. size-1, in this order; int64[size - 1] each."""
-        slots = np.flatnonzero(self.ids > 0)
-        keys = self.keys[slots[np.argsort(self.ids[slots])]]
-        return (keys >> _SHIFT).astype(np.int64), (keys & np.uint64(0xFFFF_FFFF)).astype(np.int64)
+        return (self.by_id >> _SHIFT).astype(np.int64), self.by_id.astype(np.uint32).astype(np.int64)
 
     def to_state(self) -> dict[str, NDArray[Any]]:
         """Everything as numpy arrays: `keys`, `ids` of the used slots by key, `min_count`."""
@@ -232,6 +231,8 @@ class CrossDictionary:
         _insert_all(crosses.keys, crosses.ids, keys, ids)
         crosses.used = len(keys)
         crosses.size = 1 + int(np.count_nonzero(ids > 0))
+        crosses.by_id = np.empty(crosses.size - 1, np.uint64)
+        crosses.by_id[ids[ids > 0] - 1] = keys[ids > 0]
         return crosses
 
     def _reserve(self, pairs: int) -> None:

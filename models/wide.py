@@ -68,10 +68,8 @@ class LinearPart:
     def _pack(self) -> PackedPairs:
         """The ids of the pairs that have one."""
         assert self.crosses is not None
-        slots = np.flatnonzero(self.crosses.ids > 0)
-        keys = self.crosses.keys[slots]
-        lefts, rights = (keys >> np.uint64(32)).astype(np.int32), keys.astype(np.uint32).astype(np.int32)
-        return PackedPairs.of(lefts, rights, self.crosses.ids[slots], self._n_apps)
+        ids = np.arange(1, self.crosses.size, dtype=np.int32)
+        return PackedPairs.of(*self.crosses.pairs(), ids, self._n_apps)
 
     def logits(self, batch: Day) -> Array:
         """The part's log odds, float32[B, S]; remembers what `step` needs."""

@@ -177,17 +177,32 @@ def _first(weight: Array, length: int) -> Array:
 def _related(counts: Counts, everywhere: Array, length: int) -> tuple[Array, Array]:
     """`Index.related` and its rows: the apps acquired beside an app more often than their size explains."""
     left, right = _sides(counts.pairs)
-    score = counts.weights / np.sqrt(everywhere[right])
-    order = np.lexsort((right, -score, left))
-    left, right = left[order], right[order]
-    owners, first, row = np.unique(left, return_index=True, return_inverse=True)
-    place = np.arange(len(left)) - first[row] if len(left) else left
+    owners, first = np.unique(left, return_index=True)
     related = np.full((1 + len(owners), length), NO_APP, np.int32)
-    keep = place < length
-    related[1 + row[keep], place[keep]] = right[keep]
+    _nearest(np.append(first, len(left)), right, counts.weights / np.sqrt(everywhere[right]), related)
     rows = np.zeros(len(everywhere), np.int32)
     rows[owners] = np.arange(1, 1 + len(owners))
     return related, rows
+
+
+@njit(cache=True)
+def _nearest(edges: Any, right: Any, score: Any, related: Any) -> None:
+    """Fills related[1 + n] with the best of right[edges[n]:edges[n + 1]]; the earlier of equal scores."""
+    length = related.shape[1]
+    kept = np.empty(length, np.float64)
+    for n in range(len(edges) - 1):
+        best = related[1 + n]
+        count = 0
+        for j in range(edges[n], edges[n + 1]):
+            if count == length and score[j] <= kept[length - 1]:
+                continue
+            place = count if count < length else length - 1
+            while place > 0 and kept[place - 1] < score[j]:
+                kept[place], best[place] = kept[place - 1], best[place - 1]
+                place -= 1
+            kept[place], best[place] = score[j], right[j]
+            if count < length:
+                count += 1
 
 
 def quotas(settings: RetrievalSettings) -> Array:
