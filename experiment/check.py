@@ -34,8 +34,8 @@ def check(kind: str, settings: dict[str, Any] | None = None, tell: Any = None) -
     Raises:
         BadInput: there is no such class, or it refuses the settings.
     """
-    from experiment.executor import prepare_worker
     from experiment.rankers import complete
+    from experiment.worker import prepare_worker
     from models.contract import Subject, examine
 
     problems: list[str] = []

@@ -25,16 +25,10 @@ from experiment.config_errors import describe, scoped
 from experiment.errors import BadInput
 from experiment.orphans import end_with_parent
 from experiment.settings import RunSettings
+from experiment.worker import ONE_THREAD, WorkerLostError, one_blas_thread, prepare_worker
 
 Task = TypeVar("Task")
 Result = TypeVar("Result")
-
-ONE_THREAD = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMBA_NUM_THREADS")
-"""Environment variables that hold a worker to one thread."""
-
-
-class WorkerLostError(RuntimeError):
-    """A worker process ended in the middle of a task; the run can be resumed."""
 
 
 class Executor(Protocol):
@@ -220,24 +214,6 @@ def placed(
         return RunSettings.model_validate(data, strict=True)
     except ValidationError as error:
         raise BadInput("\n".join(scoped("run", describe(error, RunSettings)))) from error
-
-
-def one_blas_thread() -> None:
-    """Holds numpy's matrix products to one thread in this process: with more, sums round differently."""
-    from threadpoolctl import threadpool_limits
-
-    threadpool_limits(1, user_api="blas")
-
-
-def prepare_worker() -> None:
-    """One intra-op thread for torch, and exact matrix products; the same in every process."""
-    import torch
-
-    from models import matmul
-
-    one_blas_thread()
-    torch.set_num_threads(1)
-    matmul.prepare()
 
 
 def _start_worker() -> None:

@@ -27,8 +27,8 @@ from ray import exceptions
 
 from experiment import at_hand
 from experiment.errors import BadInput
-from experiment.executor import ONE_THREAD, WorkerLostError, prepare_worker
 from experiment.folder.atomic import TEMPORARY
+from experiment.worker import ONE_THREAD, WorkerLostError, prepare_worker
 
 Task = TypeVar("Task")
 Result = TypeVar("Result")

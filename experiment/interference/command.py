@@ -44,10 +44,10 @@ def work(task: SeedTask) -> Path:
     """Plays the worlds of a seed that are not there yet; its folder."""
     import numpy as np
 
-    from experiment.executor import prepare_worker
     from experiment.folder import atomic
     from experiment.interference.designs import layout
     from experiment.interference.play import play, start
+    from experiment.worker import prepare_worker
     from experiment.worlds import world_of
 
     prepare_worker()

@@ -28,10 +28,10 @@ def offpolicy(path: Path | str, clip: float | None = None) -> dict[str, Any]:
         ReplayError: what is worked out again is not what was logged.
         LockedError: another process is writing the run.
     """
-    from experiment.executor import prepare_worker
     from experiment.folder.rundir import RunFolder
     from experiment.offpolicy.evaluate import CLIP, evaluate
     from experiment.truth.command import refuse_unfinished
+    from experiment.worker import prepare_worker
 
     limit = CLIP if clip is None else clip
     if not limit >= 0:

@@ -50,12 +50,12 @@ def work(task: CellTask) -> dict[str, Any]:
         LockedError: another process is working on it.
     """
     from experiment import nightly, running
-    from experiment.executor import prepare_worker
     from experiment.folder import atomic
     from experiment.folder.rundir import RunFolder
     from experiment.orphans import end_with_parent
     from experiment.study import measures as study_measures
     from experiment.truth.command import find_truth
+    from experiment.worker import prepare_worker
 
     end_with_parent()
     prepare_worker()

@@ -14,9 +14,10 @@ import pytest
 from experiment import executor, ray_environment, running
 from experiment.at_hand import at_hand, keep
 from experiment.errors import BadInput
-from experiment.executor import WorkerLostError, open_executor, placed
+from experiment.executor import open_executor, placed
 from experiment.loading import load
 from experiment.settings import RunSettings
+from experiment.worker import ONE_THREAD, WorkerLostError
 
 SMALL = [
     "users.population=20000",
@@ -185,7 +186,7 @@ def test_a_task_done_twice_leaves_what_it_leaves_once(tmp_path):
 
 def by_value() -> None:
     """Has the functions of this file travel with their code: workers cannot import it."""
-    ray_environment.prepare(executor.ONE_THREAD)
+    ray_environment.prepare(ONE_THREAD)
     from ray import cloudpickle
 
     cloudpickle.register_pickle_by_value(sys.modules[__name__])
@@ -255,7 +256,7 @@ def children(pid: int) -> set[int]:
 @pytest.fixture(scope="module")
 def cluster():
     """A Ray that is there already, of one node."""
-    ray_environment.prepare(executor.ONE_THREAD)
+    ray_environment.prepare(ONE_THREAD)
     from ray.cluster_utils import Cluster
 
     made = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "include_dashboard": False})
@@ -383,7 +384,7 @@ def test_a_folder_that_a_worker_does_not_see_is_refused(tmp_path, cluster, monke
 
 @there
 def test_an_address_where_nobody_answers_is_named(monkeypatch):
-    ray_environment.prepare(executor.ONE_THREAD)
+    ray_environment.prepare(ONE_THREAD)
     with pytest.raises(BadInput) as refused:
         open_executor(RunSettings(executor="ray", address="127.0.0.1:1"), 2)
     assert str(refused.value) == (
