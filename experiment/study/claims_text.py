@@ -1,18 +1,13 @@
-"""The claims of the paper as text: a table for the terminal, and Markdown between two markers of a page."""
+"""The claims of the paper as text: a table for the terminal, and Markdown."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
-from experiment.errors import BadInput
 from experiment.study.measures import MEASURES
 from experiment.study.table import claim_span, figure, span
 from experiment.words import DASH, arm_name, percent
-
-BEGIN, END = "<!-- reproduce: begin -->", "<!-- reproduce: end -->"
-"""What stands between these two comments of a page is replaced."""
 
 
 def render(document: Mapping[str, Any]) -> Any:
@@ -104,26 +99,6 @@ def markdown(document: Mapping[str, Any]) -> str:
     if document["table2"] is not None:
         lines += ["", *_table2(document["table2"])]
     return "\n".join(lines)
-
-
-def read_page(path: Path) -> tuple[str, str]:
-    """What stands before and after the tables of a page, with the markers. Raises BadInput without them."""
-    try:
-        text = path.read_text("utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise BadInput(f"write: got {path}, allowed: a readable page ({error})") from error
-    before, begin, rest = text.partition(BEGIN)
-    _, end, after = rest.partition(END)
-    if not (begin and end):
-        raise BadInput(f"write: got {path} without the markers, allowed: a page with {BEGIN} and {END}")
-    return before + begin, end + after
-
-
-def write_page(path: Path, page: tuple[str, str], document: Mapping[str, Any]) -> None:
-    """Puts the tables between the markers of a page, see `read_page`."""
-    from experiment.folder import atomic
-
-    atomic.write_bytes(path, f"{page[0]}\n\n{markdown(document)}\n\n{page[1]}".encode())
 
 
 def _made(document: Mapping[str, Any]) -> str:

@@ -184,11 +184,12 @@ def register(app: typer.Typer) -> None:
     ) -> None:
         """Count the paper's claims over seeds: what it says, what comes out here, in how many worlds."""
         from experiment.loading import parse_overrides
-        from experiment.study import claims_text as reproduce_text
+        from experiment.study import claims_text
+        from experiment.study.page import read_page, write_page
         from experiment.study.sweep import terminable
         from experiment.watching import watched
 
-        page = None if write is None else reproduce_text.read_page(write)
+        page = None if write is None else read_page(write, NAME)
         with terminable(), watched("cells", quiet=quiet) as tell:
             document = reproduce(
                 root,
@@ -205,10 +206,10 @@ def register(app: typer.Typer) -> None:
                 tell=tell,
             )
         if write is not None and page is not None:
-            reproduce_text.write_page(write, page, document)
+            write_page(write, page, claims_text.markdown(document))
         if as_json:
             typer.echo(json.dumps(document, indent=2, ensure_ascii=False, allow_nan=False))
             return
         from rich.console import Console
 
-        Console(highlight=False).print(reproduce_text.render(document))
+        Console(highlight=False).print(claims_text.render(document))

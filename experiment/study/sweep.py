@@ -201,6 +201,10 @@ def register(app: typer.Typer) -> None:
         executor: options.Executor = None,
         address: options.Address = None,
         keep: Annotated[bool, typer.Option("--keep", help="Keep logs, truth, models and state.")] = False,
+        write: Annotated[
+            Path | None,
+            typer.Option(metavar="FILE", help="Put the tables into this page, between the study's markers."),
+        ] = None,
         again: Annotated[bool, typer.Option("--again", help="Delete what there is of it first.")] = False,
         as_json: Annotated[
             bool, typer.Option("--json", help="One JSON document, and nothing else, on standard output.")
@@ -211,9 +215,10 @@ def register(app: typer.Typer) -> None:
         from rich.console import Console
 
         from experiment.loading import parse_overrides
+        from experiment.study import figure, page
         from experiment.study import plan as study_plan
         from experiment.study import table as study_table
-        from experiment.study.figure import write_page
+        from experiment.study.markdown import markdown
         from experiment.watching import watched
 
         console = Console(highlight=False)
@@ -231,16 +236,19 @@ def register(app: typer.Typer) -> None:
             study, short, preset=preset, seeds=seeds, first_seed=first_seed,
             arms=arms.split(",") if arms else None, overrides=dict(parse_overrides(setting or [])),
         )  # fmt: skip
+        around = None if write is None else page.read_page(write, f"study {short}")
         if again:
             forget(short, root)
         with terminable(), watched("cells", quiet=quiet) as tell:
             document = run_study(
                 short, study, root, workers=workers, executor=executor, address=address, keep=keep, tell=tell
             )
-        page = Path(root) / "studies" / f"{short}.html"
-        write_page(page, document)
+        drawn = Path(root) / "studies" / f"{short}.html"
+        figure.write_page(drawn, document)
+        if write is not None and around is not None:
+            page.write_page(write, around, markdown(document))
         if as_json:
             typer.echo(json.dumps(document, indent=2, ensure_ascii=False, allow_nan=False))
             return
         console.print(study_table.render(document))
-        console.print(f"Figure: {page}   Figures as data: {page.with_suffix('.json')}", style="dim")
+        console.print(f"Figure: {drawn}   Figures as data: {drawn.with_suffix('.json')}", style="dim")

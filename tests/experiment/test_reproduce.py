@@ -8,12 +8,13 @@ from typer.testing import CliRunner
 from experiment.bench.record import SERVING
 from experiment.cli import app
 from experiment.errors import BadInput
-from experiment.study import claims_text as reproduce_text
+from experiment.study import claims_text, reproduce
 from experiment.study import plan as study_plan
-from experiment.study import reproduce
+from experiment.study.page import markers, read_page, write_page
 from experiment.study.summary import document as study_document
 
-PAGE = f"# Paper\n\n{reproduce_text.BEGIN}\nstale table\n{reproduce_text.END}\n\nafter\n"
+BEGIN, END = markers(reproduce.NAME)
+PAGE = f"# Paper\n\n{BEGIN}\nstale table\n{END}\n\nafter\n"
 ROW = {"name": "storelift fp32", "batch": 200, "threads": 1, "paper_ms": 31.0, "limit": None}
 BENCH = {
     "candidates": 200,
@@ -50,7 +51,7 @@ def test_the_paper_itself_would_be_reproduced():
     held = {claim["name"]: (claim["holds"], claim["met"]) for claim in document["claims"]}
     assert set(held.values()) == {(20, True)}
     assert document["table1"]["deep"]["paper"] == {"offline_auc": 0.722, "lift": 0.029}
-    assert reproduce_text.verdict(document).startswith("5 of 5 orders of Table 1 are reproduced")
+    assert claims_text.verdict(document).startswith("5 of 5 orders of Table 1 are reproduced")
 
 
 def test_an_order_that_fails_is_said_to():
@@ -58,7 +59,7 @@ def test_an_order_that_fails_is_said_to():
     assert document["orders_met"] is False
     failed = [claim["name"] for claim in document["claims"] if not claim["met"]]
     assert failed == ["Online lift: Wide & Deep above Deep"]
-    text = reproduce_text.markdown(document)
+    text = claims_text.markdown(document)
     assert "| **Online lift: Deep above Wide** | +2.9% | +3.0" in text
     assert (
         "| Online lift: Wide & Deep above Deep | +3.9% > +2.9% | −0.90% (−0.90% … −0.90%) | 0 of 20 |" in text
@@ -68,7 +69,7 @@ def test_an_order_that_fails_is_said_to():
 def test_one_seed_decides_nothing():
     document = made([(0.03, 0.04)])
     assert document["orders_met"] is None
-    assert reproduce_text.verdict(document) == "Too few seeds to say whether the orders of Table 1 hold."
+    assert claims_text.verdict(document) == "Too few seeds to say whether the orders of Table 1 hold."
 
 
 def test_the_table_goes_between_the_markers(tmp_path):
@@ -76,26 +77,26 @@ def test_the_table_goes_between_the_markers(tmp_path):
     page.write_text(PAGE)
     document = made([(0.03, 0.04), (0.02, 0.05)], BENCH)
     for _ in range(2):
-        reproduce_text.write_page(page, reproduce_text.read_page(page), document)
+        write_page(page, read_page(page, reproduce.NAME), claims_text.markdown(document))
     text = page.read_text()
     assert text.startswith("# Paper\n")
     assert text.endswith("after\n")
     assert "stale table" not in text
-    assert text.count(reproduce_text.BEGIN) == text.count(reproduce_text.END) == 1
+    assert text.count(BEGIN) == text.count(END) == 1
     assert "storelift reproduce --preset standard --seeds 2 --first-seed 0 --write docs/paper.md" in text
     assert "| storelift fp32 | 200 x 1 | 31 | 1.50 | 2.00 | 2.50 |" in text
     assert "| Deep | 0.722 |" in text
     page.write_text("# no markers\n")
     with pytest.raises(BadInput, match="without the markers"):
-        reproduce_text.read_page(page)
+        read_page(page, reproduce.NAME)
     with pytest.raises(BadInput, match="allowed: a readable page"):
-        reproduce_text.read_page(tmp_path / "gone.md")
+        read_page(tmp_path / "gone.md", reproduce.NAME)
 
 
 def test_the_page_in_docs_has_the_markers():
     from pathlib import Path
 
-    reproduce_text.read_page(Path(__file__).parents[2] / "docs" / "paper.md")
+    read_page(Path(__file__).parents[2] / "docs" / "paper.md", reproduce.NAME)
 
 
 def test_table_2_is_found_in_the_newest_run(tmp_path):

@@ -21,6 +21,7 @@ from experiment.folder.rundir import RunFolder
 from experiment.study import cell as study_cell
 from experiment.study import exploration as study_exploration
 from experiment.study import figure as study_figure
+from experiment.study import markdown as study_markdown
 from experiment.study import plan as study_plan
 from experiment.study import summary as study_summary
 from experiment.study import sweep as study_command
@@ -515,6 +516,41 @@ def test_the_command(done):
     shown = CliRunner().invoke(app, ["study", str(file), "--root", str(root), "-q"], env={"COLUMNS": "120"})
     assert "of 2" in shown.stdout
     assert CliRunner().invoke(app, ["study", "nothing"]).exit_code == 2
+
+
+def test_the_command_keeps_a_page_up_to_date(done):
+    root, document, _ = done
+    file, page = root / "small.toml", root / "why.md"
+    file.write_text(_toml(SMALL))
+    asked = ["study", str(file), "--root", str(root), "-q", "--write", str(page)]
+    page.write_text("# Why\n")
+    refused = CliRunner().invoke(app, asked)
+    assert refused.exit_code == 2
+    assert "without the markers" in refused.output
+    page.write_text("# Why\n<!-- study small: begin -->\nstale\n<!-- study small: end -->\nafter\n")
+    assert CliRunner().invoke(app, asked).exit_code == 0
+    text = page.read_text()
+    assert study_markdown.markdown(document) in text
+    assert text.startswith("# Why\n")
+    assert text.endswith("after\n")
+    assert "stale" not in text
+
+
+def test_a_study_as_markdown(swept):
+    lines = study_markdown.markdown(swept).split("\n")
+    assert lines[0] == "    storelift study drift --preset tiny --seeds 2 --first-seed 0"
+    assert "| 0.2 | Wide | 0.7000 | 0.00% | 0.00% |" in lines
+    assert "|  | **Deep** | 0.7000 | +2.00% ± 12.71 | +2.00% ± 12.71 |" in lines
+    assert lines[-1] == "Wide leads up to about 0.1, Deep beyond (between 0 and 0.2)."
+    study = small(measures=["expected_lift"], claim=[ORDER])
+    lifts = {
+        "default": {"wide": [0.0, 0.0], "deep": [0.01, 0.05]},
+        "frozen": {"wide": [0.0, 0.0], "deep": [0.02, 0.06]},
+    }
+    text = study_markdown.markdown(study_summary.document("small", study, cells_of(lifts)))
+    assert "| frozen | Deep | +1.00% |" in text.replace("nothing is learned", "frozen")
+    assert "| up | " in text
+    assert "2 of 2 | 2 of 2 |" in text
 
 
 def _toml(data: dict) -> str:
