@@ -27,6 +27,7 @@ from experiment.study import summary as study_summary
 from experiment.study import sweep as study_command
 from experiment.study import table as study_table
 from experiment.study.measures import MEASURES
+from experiment.study.page import read_page
 from experiment.study.sweep import run_study
 from simulator.schema import NO_APP
 
@@ -548,7 +549,8 @@ def test_a_study_as_markdown(swept):
         "frozen": {"wide": [0.0, 0.0], "deep": [0.02, 0.06]},
     }
     text = study_markdown.markdown(study_summary.document("small", study, cells_of(lifts)))
-    assert "| frozen | Deep | +1.00% |" in text.replace("nothing is learned", "frozen")
+    assert "| change against default, within a seed | arm | expected lift |" in text
+    assert "|  | Deep | +1.00%" in text
     assert "| up | " in text
     assert "2 of 2 | 2 of 2 |" in text
 
@@ -581,3 +583,9 @@ def test_again_deletes_what_there_is(done, tmp_path):
     forget("small", copy)
     assert not (copy / "studies" / "small").exists()
     assert not (copy / "studies" / "small.json").exists()
+
+
+@pytest.mark.parametrize("name", sorted(set(study_plan.shipped()) - {"paper", "reference"}))
+def test_a_page_in_docs_has_room_for_each_study(name):
+    docs = Path(__file__).parents[2] / "docs"
+    read_page(docs / ("why.md" if name == "ablations" else "findings.md"), f"study {name}")
