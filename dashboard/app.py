@@ -61,8 +61,13 @@ PAGES = {
 }
 
 
-def sidebar() -> None:
-    """Which run, at which level."""
+OF_ALL_RUNS = ("Compare", "Start")
+"""Pages that are of no run in particular."""
+
+
+def sidebar(title: str) -> None:
+    """Which run, at which level, against which arm; grey where the page takes no notice of it."""
+    of_all = title in OF_ALL_RUNS
     names = [run.name for run in shell.runs()]
     watched = next((run for run in shell.runs() if run.name == st.session_state.get("watch")), None)
     if watched is not None and watched.status:  # it was started here, and has said how it is doing
@@ -78,6 +83,7 @@ def sidebar() -> None:
             placeholder=f"newest: {names[0]}",
             key="run",
             bind="query-params",
+            disabled=of_all,
             help="Newest first. Type to search.",
         )
         st.caption(words.census(shell.runs()))
@@ -86,6 +92,7 @@ def sidebar() -> None:
             list(shell.LEVELS),
             key="level",
             bind="query-params",
+            disabled=title == "Start",
             help="Coverage of all intervals; decisions follow it.",
         )
         run = shell.chosen()
@@ -97,10 +104,11 @@ def sidebar() -> None:
                 key="against",
                 format_func=arm_name,
                 bind="query-params",
+                disabled=of_all,
                 help="The arm that the others are compared with.",
             )
 
 
 page = st.navigation(PAGES)
-sidebar()
+sidebar(page.title)
 page.run()

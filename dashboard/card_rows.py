@@ -34,7 +34,7 @@ def blocks(run: Run, results: Document, *, cuped: bool = False) -> list[Block]:
     found = [_primary(results, cuped=cuped)]
     for metric in METRICS[1:]:
         rows = [
-            _further(run, metric, one, alpha)
+            _further(run, metric, one, results)
             for one in effects.get(metric.key, [])
             if (one.arm, one.control) in against
         ]
@@ -65,7 +65,7 @@ def _primary_row(c: Comparison, results: Document, *, cuped: bool) -> Row:
         if adjusted is None
         else {**c, "lift": None, "ci": None, "p_adjusted": None, "p_value": None, **adjusted}
     )
-    waiting = bool(results["run"].get("stopped"))
+    waiting = _early(results)
     p = c["always_valid_p"] if waiting else shown["p_adjusted"]
     sure = p is not None and p < results["run"]["alpha"]
     mark = "undefined" if c["status"] != "ok" else "unclear"
@@ -79,14 +79,20 @@ def _primary_row(c: Comparison, results: Document, *, cuped: bool) -> Row:
         control_counts=_counts(control["acquisitions"], control["impressions"]),
         lift=shown["lift"],
         ci=_pair(shown["ci"]),
-        wings=_pair(c["always_valid_ci"]),
+        wings=None if cuped else _pair(c["always_valid_ci"]),
+        stated=_pair(c["always_valid_ci"]) if waiting and not cuped else None,
         truth=c.get("true_lift"),
         p=p,
-        p_label="always-valid" if waiting else "Holm",
+        p_label="always-valid, unadjusted" if waiting and cuped else "always-valid" if waiting else "Holm",
         p_raw=None if waiting else shown["p_value"],
         mark=mark,
         why=why(c) if c["status"] == "ok" else STATUS_WORDS.get(c["status"], str(c["status"])),
     )
+
+
+def _early(results: Document) -> bool:
+    """Whether the run is not at its planned end: then only always-valid figures decide."""
+    return bool(results["run"].get("stopped"))
 
 
 def why(c: Comparison) -> str:
@@ -109,22 +115,24 @@ def why(c: Comparison) -> str:
     return "\n".join(line for line in lines if line)
 
 
-def _further(run: Run, metric: Metric, one: Effect, alpha: float) -> Row:
-    bound, passed = measures.guardrail_bound(run, metric, one, alpha)
+def _further(run: Run, metric: Metric, one: Effect, results: Document) -> Row:
+    alpha = float(results["run"]["alpha"])
+    kept = measures.guarded(run, metric, one, alpha)
     if one.status != "ok":
         mark = "undefined"
-    elif metric.margin is not None:
-        failed = one.ci is not None and one.ci[1] < -metric.margin
-        mark = "passed" if passed else "worse" if failed else "open"
+    elif _early(results):
+        mark = "early"
+    elif kept is not None:
+        failed = one.ci is not None and one.ci[1] < -kept.margin
+        mark = "passed" if kept.passed else "worse" if failed else "open"
     elif one.p_adjusted is not None and one.p_adjusted < alpha:
         mark = "better" if (one.lift or 0) > 0 else "worse"
     else:
         mark = "unclear"
     lines = [f"users {one.users:,} and {one.control_users:,}", "delta method over users, z"]
-    if bound is not None:
-        lines.append(
-            f"a loss of more than {100 * -bound:.2f}% is excluded" if bound < 0 else "no loss at all"
-        )
+    if kept is not None and kept.bound is not None:
+        excluded = f"a loss of more than {100 * -kept.bound:.2f}% is excluded"
+        lines.append(excluded if kept.bound < 0 else "no loss at all")
     return Row(
         arm=one.arm,
         value=_value(metric, one.rate),
@@ -133,9 +141,9 @@ def _further(run: Run, metric: Metric, one: Effect, alpha: float) -> Row:
         control_counts=_counts(one.control_top, one.control_bottom),
         lift=one.lift,
         ci=one.ci,
-        p=one.p_adjusted if metric.role == "secondary" else one.p_value,
-        p_label="B.-H." if metric.role == "secondary" else "unadj.",
-        p_raw=one.p_value if metric.role == "secondary" else None,
+        p=one.p_adjusted if kept is None else kept.p_value,
+        p_label="B.-H." if kept is None else "loss beyond margin",
+        p_raw=one.p_value if kept is None else None,
         mark=mark,
         why="\n".join(lines) if one.status == "ok" else STATUS_WORDS.get(one.status, one.status),
     )

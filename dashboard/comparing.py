@@ -9,6 +9,7 @@ from statistics import fmean, stdev
 from typing import Any
 
 from dashboard import results as outcome
+from dashboard import words
 from dashboard.reading import Document, Run
 from experiment.words import DASH, arm_name, number, percent
 
@@ -52,20 +53,21 @@ def overview(runs: Sequence[Run]) -> list[dict[str, Any]]:
     rows = []
     for run in runs:
         compared = outcome.against_control(run.report) if run.report else []
+        of_arms = (run.report or {}).get("arms", {})
         rows.append(
             {
                 "run": run.name,
                 "state": run.state,
                 "preset": str(run.setting("preset", "")),
                 "seed": run.setting("seed"),
-                "day": f"{run.day} / {run.days}" if run.days else "",
+                "day": words.day_of(run) if run.days else "",
                 "started": None if run.started is None else run.started * 1000,
-                "lifts": ", ".join(f"{arm_name(c['arm'])} {percent(c['lift'])}" for c in compared),
-                "AUC": ", ".join(
-                    f"{arm_name(arm)} {number(of.get('offline_auc'))}"
-                    for arm, of in (run.report or {}).get("arms", {}).items()
+                **{f"{arm_name(c['arm'])}, lift": percent(c["lift"]) for c in compared},
+                **{
+                    f"{arm_name(arm)}, AUC": number(of["offline_auc"])
+                    for arm, of in of_arms.items()
                     if of.get("offline_auc") is not None
-                ),
+                },
             }
         )
     return rows
@@ -100,5 +102,24 @@ def over_seeds(found: Sequence[Document]) -> list[Spread]:
 
 
 def same_but_seed(runs: Sequence[Run]) -> bool:
-    """Whether the runs differ in nothing but the seed."""
-    return len(runs) > 1 and all(row[0] == "seed" for row in differing(runs))
+    """Whether each run has a seed of its own, and nothing else differs."""
+    paths = [row[0] for row in differing(runs)]
+    return paths == ["seed"] and len({run.setting("seed") for run in runs}) == len(runs)
+
+
+def sound(run: Run) -> bool:
+    """Whether the run has results that may be read."""
+    return run.report is not None and run.state == "done" and not words.blocked(run, run.report)
+
+
+def labels(runs: Mapping[str, Run], found: Mapping[str, Document]) -> dict[str, str]:
+    """What each run is called in pictures: its name, and why it must not be read, or not yet."""
+    said = {}
+    for name, document in found.items():
+        if words.blocked(runs[name], document):
+            said[name] = f"⚠ {name}, do not read"
+        elif document["run"].get("stopped"):
+            said[name] = f"{name}, before its end"
+        else:
+            said[name] = name
+    return said

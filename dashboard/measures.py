@@ -211,15 +211,30 @@ def effect(label: str, arm: str, base: str, control: Moments, treatment: Moments
     )
 
 
-def guardrail_bound(run: Run, metric: Metric, one: Effect, alpha: float) -> tuple[float | None, bool]:
-    """The worst relative change that is not excluded, and whether the guardrail's margin holds."""
+@dataclass(frozen=True, slots=True)
+class Guarded:
+    """A guardrail's test for non-inferiority.
+
+    Attributes:
+        margin: relative loss that would be too much. bound: the worst relative change that is not excluded.
+        p_value: one-sided, of a loss of the margin or more. passed: whether that is excluded.
+    """
+
+    margin: float
+    bound: float | None
+    p_value: float | None
+    passed: bool
+
+
+def guarded(run: Run, metric: Metric, one: Effect, alpha: float) -> Guarded | None:
+    """Whether a guardrail's margin holds; None for a metric that is none."""
     from experiment.stats.guardrail import guardrail
 
     if metric.margin is None:
-        return None, True
+        return None
     cells = [cell(run.key, name, metric) for name in (one.control, one.arm)]
     found = guardrail(*cells, margin=metric.margin, alpha=alpha)
-    return _number(found.bound), bool(found.passed)
+    return Guarded(metric.margin, _number(found.bound), _number(found.p_value), bool(found.passed))
 
 
 def with_p(one: Effect, p: float | None) -> Effect:

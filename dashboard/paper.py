@@ -11,6 +11,7 @@ from experiment.words import DASH, arm_name, interval, number, percent
 def beside(results: Document) -> str:
     """Offline AUC and online gain of each arm, with Cheng et al. 2016, Table 1, set apart."""
     control = results["run"]["control"]
+    theirs_too = control == "wide"  # the paper's gains are over its wide model
     compared = {c["arm"]: c for c in results["comparisons"] if c["control"] == control}
     rows = []
     for arm, of in results["arms"].items():
@@ -24,7 +25,7 @@ def beside(results: Document) -> str:
                 percent(c.get("expected_lift")) if c else percent(0.0),
                 percent(c.get("true_lift")) if c else percent(0.0),
                 number(theirs.auc) if theirs else DASH,
-                percent(theirs.gain) if theirs else DASH,
+                percent(theirs.gain) if theirs and theirs_too else DASH,
             ]
         )
     of_level = f"{level(results['run'])} interval"

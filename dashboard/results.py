@@ -58,6 +58,12 @@ def against_control(results: Document) -> list[dict[str, Any]]:
     return [c for c in results["comparisons"] if c["control"] == control]
 
 
+def readable_ci(c: dict[str, Any], results: Document) -> tuple[float, float] | None:
+    """A comparison's interval; before the planned end the always-valid one."""
+    ends = c["always_valid_ci" if results["run"].get("stopped") else "ci"]
+    return None if ends is None else (float(ends[0]), float(ends[1]))
+
+
 _CACHE = 32
 
 
@@ -136,12 +142,26 @@ def _inputs(run: Run, alpha: float | None, control: str | None) -> tuple[Config,
 def _merged(own: Document, built: Document) -> Document:
     """The run's own document with the comparisons of another level or control."""
     run = {**own["run"], "alpha": built["run"]["alpha"], "control": built["run"]["control"]}
-    true = {(c["arm"], c["control"]): c.get("true_lift") for c in own["comparisons"]}
-    comparisons = [{**c, "true_lift": true.get((c["arm"], c["control"]))} for c in built["comparisons"]]
+    comparisons = [{**c, **known_lifts(own, c["arm"], c["control"])} for c in built["comparisons"]]
     looks = {day["day"]: day["comparisons"] for day in built["days"]}
     days = [{**day, "comparisons": looks.get(day["day"], [])} for day in own.get("days", [])]
     judged = {name: built[name] for name in ("verdict", "guardrails") if name in built}
     return {**own, "run": run, "comparisons": comparisons, "days": days, **judged}
+
+
+def known_lifts(own: Document, arm: str, control: str) -> dict[str, float | None]:
+    """The true and the expected lift of a pair, which the report may hold the other way round."""
+    names = ("true_lift", "expected_lift")
+    for c in own["comparisons"]:
+        if (c["arm"], c["control"]) == (arm, control):
+            return {name: c.get(name) for name in names}
+        if (c["arm"], c["control"]) == (control, arm):
+            lifts = {name: c.get(name) for name in names}
+            return {
+                name: None if lift is None or lift <= -1 else 1 / (1 + lift) - 1
+                for name, lift in lifts.items()
+            }
+    return dict.fromkeys(names)
 
 
 def _with_entries(built: dict[str, Any], entries: Sequence[tuple[int, Document]]) -> Document:

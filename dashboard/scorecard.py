@@ -21,6 +21,7 @@ MARKS = {
     "passed": ("✓", "within margin"),
     "open": ("○", "not yet excluded"),
     "undefined": (DASH, "undefined"),
+    "early": ("○", "read at the end"),
     "blocked": ("⚠", "do not read"),
 }
 
@@ -34,6 +35,7 @@ class Row:
         lift: relative effect. ci: its interval. wings: the always-valid one. truth: the simulator's.
         p, p_label: p-value and what it is. p_raw: unadjusted, beside it.
         mark: a key of `MARKS`. why: in words, on demand.
+        stated: the interval in words, where that is not `ci`: before the end, the always-valid one.
     """
 
     arm: str
@@ -50,6 +52,7 @@ class Row:
     p_raw: float | None = None
     mark: str = "unclear"
     why: str = ""
+    stated: tuple[float, float] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,7 +151,7 @@ def _row(row: Row, inks: Mapping[str, Ink], low: float, high: float, step: float
         f'<span role="cell" class="sc-num sc-arm">{_stacked(row.value, row.counts)}</span>'
         f'<span role="cell" class="sc-axis">{bar(row, low, high, step)}</span>'
         f'<span role="cell" class="sc-num sc-lift"><b>{escape(percent(row.lift))}</b>'
-        f"<small>{escape(interval(row.ci))}</small></span>"
+        f"<small>{escape(interval(row.stated or row.ci))}</small></span>"
         f'<span role="cell" class="sc-num sc-p">{escape(p)}<small>{escape(label)}</small></span>'
         f'<span role="cell" class="sc-mark"><i aria-hidden="true">{sign}</i> {escape(word)}'
         f'<small class="sc-short">{escape(short)}</small></span></div>'
@@ -197,7 +200,7 @@ def bar(row: Row, low: float, high: float, step: float) -> str:
         side = "left:1%" if row.lift < low else "right:1%"
         arrow = "◀" if row.lift < low else "▶"
         parts.append(f'<b class="beyond" style="{side}">{arrow} {escape(percent(row.lift))}</b>')
-    words = f"{percent(row.lift)}, interval {interval(row.ci)}"
+    words = f"{percent(row.lift)}, interval {interval(row.stated or row.ci)}"
     return f'<span class="bar" role="img" aria-label="{escape(words, quote=True)}">{"".join(parts)}</span>'
 
 

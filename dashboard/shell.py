@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shlex
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -182,14 +182,36 @@ def chart(figure: Any, key: str, alt: str) -> None:
 
 
 def numbers(figure: Any) -> list[dict[str, Any]]:
-    """The points of a figure's named traces as rows."""
-    rows = []
+    """The points of a figure's named traces as rows, with their intervals; columns are named by the axes."""
+    across = figure.layout.xaxis.title.text or "x"
+    along = figure.layout.yaxis.title.text or ("row" if figure.layout.yaxis.type == "category" else "y")
+    quiet = {trace.name: trace for trace in figure.data if trace.hoverinfo == "skip"}
+    rows: list[dict[str, Any]] = []
     for trace in figure.data:
         if trace.name is None or trace.x is None or trace.y is None or trace.hoverinfo == "skip":
             continue
-        for x, y in zip(trace.x, trace.y, strict=False):
-            rows.append({"series": trace.name, "x": x, "y": y})
+        ends = _ends(trace, quiet)
+        for at, (x, y) in enumerate(zip(trace.x, trace.y, strict=False)):
+            low, high = ends.get(at, (None, None))
+            rows.append({"series": trace.name, across: x, along: y, "low": low, "high": high})
+    if all(row["low"] is None for row in rows):
+        for row in rows:
+            del row["low"], row["high"]
     return rows
+
+
+def _ends(trace: Any, quiet: Mapping[str, Any]) -> dict[int, tuple[float, float]]:
+    """The interval at each place of a trace that has one: of its error bars, or of the band behind it."""
+    for values, errors in ((trace.y, trace.error_y), (trace.x, getattr(trace, "error_x", None))):
+        if errors is not None and errors.array is not None:
+            below = errors.array if errors.arrayminus is None else errors.arrayminus
+            spans = enumerate(zip(values, below, errors.array, strict=False))
+            return {at: (v - down, v + up) for at, (v, down, up) in spans if None not in (v, down, up)}
+    lower, upper = quiet.get(f"{trace.name} lower"), quiet.get(f"{trace.name} upper")
+    if lower is None or upper is None:
+        return {}
+    band = dict(zip(lower.x, zip(lower.y, upper.y, strict=True), strict=True))
+    return {at: band[x] for at, x in enumerate(trace.x) if x in band}
 
 
 def as_csv(rows: Sequence[dict[str, Any]]) -> str:

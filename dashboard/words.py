@@ -182,7 +182,7 @@ def _note(known: Sequence[Comparison], results: Document) -> str:
 
 
 def broken_guardrails(results: Document) -> list[str]:
-    """A sentence for each guardrail that fell by more than its margin; the arms that let it fall."""
+    """A sentence for each guardrail whose margin is exceeded as measured; the arms that let it fall."""
     fallen: dict[str, list[tuple[str, float]]] = {}
     for one in results.get("guardrails") or []:
         value, base, margin = one.get("value"), one.get("control_value"), one.get("margin")
@@ -194,7 +194,10 @@ def broken_guardrails(results: Document) -> list[str]:
     for metric in METRICS:
         if metric.key in fallen and metric.margin is not None:
             arms = ", ".join(f"{arm_name(arm)} {percent(change)}" for arm, change in fallen[metric.key])
-            found.append(f"But a guardrail: {metric.name} fell beyond its {100 * metric.margin:g}%: {arms}.")
+            found.append(
+                f"But a guardrail is not cleared: {metric.name} may have fallen by more than its "
+                f"{100 * metric.margin:g}%: {arms}."
+            )
     return found
 
 

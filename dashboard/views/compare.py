@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import streamlit as st
 
-from dashboard import comparing, figures, forests, markup, series, shell
+from dashboard import comparing, figures, forests, markup, series, shell, words
 from dashboard import results as outcome
 from dashboard.figures import Line
 from dashboard.forests import Leaf
@@ -34,7 +34,7 @@ if not known:
     st.html(markup.empty("No such run", "Nothing matches the search."))
     st.stop()
 names = {run.name: run for run in known}
-done = [run.name for run in known if run.report is not None]
+done = [run.name for run in known if comparing.sound(run)]
 table = comparing.overview(known)
 st.dataframe(
     table,
@@ -54,6 +54,7 @@ chosen = st.multiselect(
 picked = [names[name] for name in chosen]
 found = {run.name: outcome.document(run, shell.level()) for run in picked}
 usable = {name: document for name, document in found.items() if document is not None}
+called = comparing.labels(names, usable)
 if len(picked) < 2:
     st.html(markup.empty("Choose two runs or more", "Their settings and results stand side by side here."))
     st.stop()
@@ -61,15 +62,17 @@ if len(picked) < 2:
 arms = list(dict.fromkeys(arm for document in usable.values() for arm in document["arms"]))
 ink = inks(arms)
 shell.heading(
-    "Lifts", "Each arm against its run's control. Filled: decided at the run's level; tick: the true lift."
+    "Lifts",
+    "Each arm against its run's control. Filled: decided; tick: the true lift. Before a run's end the "
+    "always-valid intervals are drawn, and decide.",
 )
 leaves = [
     Leaf(
-        f"{name} · {arm_name(c['arm'])}",
+        f"{called[name]} · {arm_name(c['arm'])}",
         c["arm"],
         c["lift"],
-        None if c["ci"] is None else (c["ci"][0], c["ci"][1]),
-        sure=c["p_adjusted"] is not None and c["p_adjusted"] < document["run"]["alpha"],
+        outcome.readable_ci(c, document),
+        sure=words.decisive(c, document) and not words.blocked(names[name], document),
         truth=c.get("true_lift"),
     )
     for arm in arms
@@ -127,8 +130,9 @@ if pairs:
         document = usable.get(run.name)
         if document is None:
             continue
-        own = series.lines(run, document, [pair], over="cumulative", scale="relative", kind="fixed")
-        lines += [Line(run.name, one.days, one.values, one.bands, name=run.name) for one in own]
+        kind = "always-valid" if document["run"].get("stopped") else "fixed"
+        own = series.lines(run, document, [pair], over="cumulative", scale="relative", kind=kind)
+        lines += [Line(run.name, one.days, one.values, one.bands, name=called[run.name]) for one in own]
     hues = inks([line.arm for line in lines])
     of = level(next(iter(usable.values()))["run"])
     shell.chart(

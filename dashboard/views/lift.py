@@ -107,8 +107,9 @@ with left:
     )
     st.caption(f"By the shares: {planned}. Sample ratio {words.is_p(ratio['p_value'])}, alarm below .001.")
 with right:
-    shell.heading("What it can see", "The chance to find a lift, with the users seen so far.")
     first = next((c for c in outcome.against_control(found) if c.get("detectable_lift")), None)
+    of_pair = "" if first is None else f" of {arm_name(first['arm'])} over {arm_name(first['control'])}"
+    shell.heading("What it can see", f"The chance to find a lift{of_pair}, with the users seen so far.")
     if first is None:
         st.caption("Not defined for these data.")
     else:
@@ -158,8 +159,15 @@ with st.container(horizontal=True):
         key="dimension",
         bind="query-params",
     )
+early = bool(found["run"].get("stopped"))
 leaves = [
-    Leaf(one.label, one.arm, one.lift, one.ci, sure=one.p_adjusted is not None and one.p_adjusted < alpha)
+    Leaf(
+        one.label,
+        one.arm,
+        one.lift,
+        one.ci,
+        sure=one.p_adjusted is not None and one.p_adjusted < alpha and not early,
+    )
     for pair in against
     for one in segments.by_segment(run, pair, dimension, alpha)
 ]
@@ -171,7 +179,11 @@ if leaves:
         key="segments",
         alt=f"Lift by {parts}: {decided} of {len(leaves)} parts differ from 0",
     )
-    st.caption("Filled: below the level after Benjamini-Hochberg. Hollow: not shown.")
+    st.caption(
+        "Before the planned end nothing here is decided: all are hollow."
+        if early
+        else "Filled: below the level after Benjamini-Hochberg. Hollow: no difference is shown."
+    )
 
 shell.heading(
     "Can the statistics be trusted?", "Experiments drawn again from known outcomes: the truth judges."

@@ -146,7 +146,7 @@ def told(event: dict[str, object]) -> str:
 
 def lift(now: Run) -> None:
     """The lift of the finished days, by what may be read on any day."""
-    found = outcome.document(now)
+    found = outcome.document(now, shell.level(), shell.control())
     if found is None:
         st.html(markup.empty("No lift yet", "The first day of the experiment is not finished."))
         return
@@ -205,9 +205,10 @@ else:
                 st.rerun()
 
         until_resumed()
-    if run.report is not None:
-        checks = words.health(run, run.report)
-        st.html(markup.verdict(words.verdict(run, run.report), words.trust(checks)))
+    judged = outcome.document(run, shell.level(), shell.control()) if run.report is not None else None
+    if judged is not None:
+        checks = words.health(run, judged)
+        st.html(markup.verdict(words.verdict(run, judged), words.trust(checks)))
         st.page_link("views/overview.py", label="The whole result", icon=":material/gavel:")
     shell.heading("Lift")
     lift(run)

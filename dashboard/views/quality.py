@@ -59,7 +59,7 @@ with left:
     else:
         st.html(markup.empty("Not measured", "The finished days hold no such measure.", None))
 with right:
-    shell.heading("Off line against on line")
+    shell.heading("Offline against online")
     spots = []
     for arm, of in found["arms"].items():
         c = next((c for c in outcome.against_control(found) if c["arm"] == arm), None)
@@ -69,18 +69,21 @@ with right:
             auc_ci = tuple(of["offline_auc_ci"]) if of.get("offline_auc_ci") else None
             spots.append(Spot(arm, of["offline_auc"], lift, auc_ci, ci))
     if spots:
-        theirs = [Spot(arm, p.auc, p.gain, theirs=True) for arm, p in PAPER.items() if arm in ink]
-        shown = st.toggle("The paper's beside ours", True, key="paper")
+        over_wide = found["run"]["control"] == "wide"  # as the paper's gains are
+        theirs = [
+            Spot(arm, p.auc, p.gain, theirs=True) for arm, p in PAPER.items() if arm in ink and over_wide
+        ]
+        shown = st.toggle("The paper's beside ours", True, key="paper", disabled=not over_wide)
         best = max(spots, key=lambda spot: spot.auc), max(spots, key=lambda spot: spot.lift)
         same = best[0].arm == best[1].arm
         shell.chart(
             lab_figures.off_and_on(spots + (theirs if shown else []), ink),
             key="off-on",
-            alt=f"Best off line: {arm_name(best[0].arm)}. Best on line: {arm_name(best[1].arm)}.",
+            alt=f"Best offline: {arm_name(best[0].arm)}. Best online: {arm_name(best[1].arm)}.",
         )
         st.caption(
-            f"{arm_name(best[0].arm)} is best off line"
-            + (" and on line." if same else f", {arm_name(best[1].arm)} on line: AUC is not lift.")
+            f"{arm_name(best[0].arm)} is best offline"
+            + (" and online." if same else f", {arm_name(best[1].arm)} online: AUC is not lift.")
             + (" Hollow: the paper's." if shown and theirs else "")
         )
     else:

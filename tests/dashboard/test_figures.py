@@ -12,6 +12,7 @@ from dashboard import (
     latencies,
     part_figures,
     reliability,
+    shell,
     slices,
     studies,
 )
@@ -56,6 +57,15 @@ def test_daily_lifts_are_dots_with_error_bars():
     assert trace.mode == "markers"
     assert list(trace.error_y.array) == pytest.approx([0.02, 0.02])
     assert list(trace.error_y.arrayminus) == pytest.approx([0.01, 0.01])
+
+
+@pytest.mark.parametrize("connected", [True, False])
+def test_the_numbers_of_a_chart_have_their_intervals(connected):
+    line = Line("deep", [1, 2], [0.01, 0.02], [(0.0, 0.03), (0.01, 0.04)])
+    figure = figures.lifts([line], INKS, connected=connected)
+    rows = [row for row in shell.numbers(figure) if row["series"] == "Deep"]
+    assert list(rows[0]) == ["series", "Day of the experiment", "Lift (95% interval)", "low", "high"]
+    assert [(row["low"], row["high"]) for row in rows] == [pytest.approx(band) for band in line.bands]
 
 
 def test_arms_differ_in_hue_and_shape():

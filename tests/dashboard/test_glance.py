@@ -47,7 +47,10 @@ def test_a_fallen_guardrail_is_part_of_the_verdict(shared):
         {**row, "arm": "fm", "value": None, "passed": False},
     ]
     found = words.verdict(run, {**run.report, "guardrails": guardrails})
-    assert found.evidence[-1] == "But a guardrail: New releases shown fell beyond its 25%: Deep −50.0%."
+    assert found.evidence[-1] == (
+        "But a guardrail is not cleared: New releases shown may have fallen by more than its 25%: "
+        "Deep −50.0%."
+    )
 
 
 def test_runs_are_counted_by_state(shared):

@@ -16,6 +16,7 @@ RUNS = ("done", "failed", "early", "interrupted", "gone", "bare", "torn", "older
 def test_every_page_of_every_run(window, shared, says, page):
     at = window(shared.root)
     for name in RUNS:
+        at.switch_page("views/overview.py").run()
         at.selectbox(key="run").set_value(getattr(shared, name).name).run()
         at.switch_page(f"views/{page}.py").run()
         assert not at.exception, f"{page} of {name}: {at.exception[0].message if at.exception else ''}"
@@ -24,6 +25,17 @@ def test_every_page_of_every_run(window, shared, says, page):
         assert "<b>no</b>" not in said
         for chart in at.get("plotly_chart"):
             assert chart.proto.id or chart.proto.spec
+
+
+def test_what_a_page_takes_no_notice_of_is_grey(window, shared):
+    at = window(shared.root)
+    grey = {}
+    for page in PAGES:
+        at.switch_page(f"views/{page}.py").run()
+        grey[page] = [key for key in ("run", "level", "against") if at.selectbox(key=key).disabled]
+    assert grey.pop("compare") == ["run", "against"]
+    assert grey.pop("start") == ["run", "level", "against"]
+    assert not any(grey.values())
 
 
 @pytest.mark.parametrize("page", PAGES)

@@ -37,6 +37,18 @@ def test_another_level_and_another_control(shared):
     assert turned["arms"] == run.report["arms"]
 
 
+def test_a_true_lift_is_known_whichever_arm_is_the_control(shared):
+    run = read(shared.done)
+    known = [{**c, "true_lift": 0.25, "expected_lift": None} for c in run.report["comparisons"]]
+    own = {**run.report, "comparisons": known}
+    assert results.known_lifts(own, "deep", "wide") == {"true_lift": 0.25, "expected_lift": None}
+    assert results.known_lifts(own, "wide", "deep") == {
+        "true_lift": pytest.approx(-0.2),
+        "expected_lift": None,
+    }
+    assert results.known_lifts(own, "wide", "nobody") == {"true_lift": None, "expected_lift": None}
+
+
 def test_nothing_before_the_first_day(shared):
     assert results.document(read(shared.early)) is None
     assert results.document(read(shared.bare)) is None

@@ -88,8 +88,10 @@ def test_the_export_has_all_metrics(shared):
 
 
 def test_the_papers_figures_stand_apart(shared):
-    html = paper.beside(read(shared.done).report)
-    assert "<td class=theirs>0.728</td><td class=theirs>+3.9%</td>" in html
+    report = read(shared.done).report
+    assert "<td class=theirs>0.728</td><td class=theirs>+3.9%</td>" in paper.beside(report)
+    turned = {**report, "run": {**report["run"], "control": "deep"}}
+    assert "<td class=theirs>0.728</td><td class=theirs>–</td>" in paper.beside(turned)
 
 
 def test_comparing_shows_only_what_differs(shared):
@@ -99,6 +101,42 @@ def test_comparing_shows_only_what_differs(shared):
     spread = comparing.over_seeds([run.report for run in runs])
     assert [(s.arm, s.control, len(s.lifts)) for s in spread[:1]] == [("deep", "wide", 2)]
     assert not comparing.same_but_seed([runs[0], read(shared.aa)])
+    assert not comparing.same_but_seed([runs[0], runs[0]])
+    assert not comparing.same_but_seed([*runs, runs[0]])
+
+
+def test_what_must_not_be_read_is_said_beside_its_name(shared):
+    runs = {name: read(getattr(shared, name)) for name in ("done", "unbalanced", "changed")}
+    found = {name: run.report for name, run in runs.items()}
+    found["stopped"] = {**found["done"], "run": {**found["done"]["run"], "stopped": "decided"}}
+    runs["stopped"] = runs["done"]
+    assert comparing.labels(runs, found) == {
+        "done": "done",
+        "unbalanced": "⚠ unbalanced, do not read",
+        "changed": "⚠ changed, do not read",
+        "stopped": "stopped, before its end",
+    }
+    assert [name for name, run in runs.items() if comparing.sound(run)] == ["done", "stopped"]
+
+
+def test_before_the_planned_end_only_always_valid_figures_decide(shared):
+    run = read(shared.done)
+    early = {**run.report, "run": {**run.report["run"], "stopped": "not finished"}}
+    primary, *others = card_rows.blocks(run, early)
+    for row, c in zip(primary.rows, early["comparisons"], strict=False):
+        assert row.stated == tuple(c["always_valid_ci"])
+        assert row.p == c["always_valid_p"]
+    assert {row.mark for block in others for row in block.rows} == {"early"}
+    assert "read at the end" in scorecard.render(others, {}, "wide", "95%")
+
+
+def test_a_guardrail_has_the_p_value_that_decides_it(shared):
+    run = read(shared.done)
+    told = {(one["metric"], one["arm"]): one["p_value"] for one in run.report["guardrails"]}
+    (block,) = [b for b in card_rows.blocks(run, run.report) if b.name == "New releases shown"][:1] or [None]
+    assert [row.p for row in block.rows] == pytest.approx(
+        [told["new_release_share", r.arm] for r in block.rows]
+    )
 
 
 @pytest.mark.parametrize("name", ["unbalanced", "changed"])
