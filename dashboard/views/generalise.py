@@ -6,12 +6,12 @@ import shlex
 
 import streamlit as st
 
-from dashboard import figures, lab_figures, markup, part_figures, shell, slices, studies
+from dashboard import figures, lab_figures, markup, memories, part_figures, shell, slices, studies
 from dashboard.figures import Line
 from dashboard.palette import inks
 from experiment.preference import figure as preference
 from experiment.preference.command import WORLD
-from experiment.words import number, percent
+from experiment.words import arm_name, number, percent
 
 run = shell.opened(
     "Memorise, generalise",
@@ -51,6 +51,27 @@ for column, key, name in (
             )
         else:
             st.html(markup.empty("At the end of the run", "These figures come with its report."))
+
+shell.heading(
+    "What they remember",
+    "The pairs (an app that the user has, an app that is shown) of the largest weights in each arm's model "
+    "of the last finished day.",
+)
+remembering = {arm: memories.strongest(run, arm) for arm in run.arms}
+remembering = {arm: found for arm, found in remembering.items() if found[1]}
+if remembering:
+    for column, (arm, (count, rules)) in zip(
+        st.columns(len(remembering), gap="medium"), remembering.items(), strict=True
+    ):
+        with column:
+            st.markdown(f"**{arm_name(arm)}**: {count:,} {'pair' if count == 1 else 'pairs'}")
+            st.html(markup.table(memories.HEAD, memories.rows(rules)))
+    st.caption(
+        "Weight and true exception are log odds. An exception near 0 beside a large weight: the rule is "
+        "stale, or never was one. A dash: the pair was not shown that day, or the truth is not kept."
+    )
+else:
+    st.html(markup.empty("No pairs", "No arm has a wide part with crosses, or the models are not kept."))
 
 found = slices.found(run)
 if found is None:
