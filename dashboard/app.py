@@ -61,8 +61,7 @@ PAGES = {
 }
 
 
-OF_ALL_RUNS = ("Compare", "Start")
-"""Pages that are of no run in particular."""
+OF_ALL_RUNS = ("Compare", "Start")  # pages that are of no run in particular
 
 
 def sidebar(title: str) -> None:

@@ -67,5 +67,5 @@ def test_the_page_shows_them(maker, window, says):
     remembering(path, "wide", 1, {(3, 5): 2.0})
     at = window(path.parent, page="generalise")
     assert not at.exception
-    assert "pairs 1" in str([one.value for one in at.markdown])
+    assert "1 pair" in str([one.value for one in at.markdown])
     assert "True exception" in says(at)

@@ -307,3 +307,17 @@ def test_a_request_is_explained_by_all_arms(window, maker, says):
     at.run()
     assert not at.exception
     assert "Not of a kind" in says(at)
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_no_page_prints_its_own_comments(page):
+    """A string that stands alone in a page's script is written on the page."""
+    import ast
+
+    root = Path(launch.__file__).parent
+    for file in (root / "app.py", root / "views" / f"{page}.py"):
+        body = ast.parse(file.read_text()).body[1:]
+        alone = [
+            one.lineno for one in body if isinstance(one, ast.Expr) and isinstance(one.value, ast.Constant)
+        ]
+        assert alone == [], file.name
