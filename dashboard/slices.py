@@ -46,9 +46,9 @@ EXPLORED = {
     "distinct_apps": ("Different apps shown", None),
     "entropy": ("Entropy of what is shown, bits", None),
     "new_release_share": ("Share of new releases", ".0%"),
-    "new_pair_share": ("Share of pairs that production had not shown", ".0%"),
+    "new_pair_share": ("Pairs shown that production had not", ".0%"),
     "new_pairs": ("Pairs shown for the first time", None),
-    "found_rules": ("Of the acquisitions: exceptions that the arm found itself", ".1%"),
+    "found_rules": ("Acquisitions by rules found itself", ".2%"),
 }
 """Exploration by day: as people read it, and the format of the axis."""
 
