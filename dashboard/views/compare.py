@@ -22,7 +22,9 @@ if not runs:
 
 states = sorted({run.state for run in runs})
 with st.container(horizontal=True, vertical_alignment="bottom"):
-    wanted = st.text_input("Search", key="search", placeholder="name, preset or seed", width=260)
+    wanted = st.text_input(
+        "Search", key="search", bind="query-params", placeholder="name, preset or seed", width=260
+    )
     kinds = st.pills("State", states, selection_mode="multi", default=None, key="states")
 known = [
     run
@@ -122,7 +124,12 @@ pairs = list(
 if pairs:
     by_name = {f"{arm_name(arm)} against {arm_name(base)}": (arm, base) for arm, base in pairs}
     of_pair = st.segmented_control(
-        "Comparison", list(by_name), default=next(iter(by_name)), required=True, key="compare-pair"
+        "Comparison",
+        list(by_name),
+        default=next(iter(by_name)),
+        required=True,
+        key="compare-pair",
+        bind="query-params",
     )
     pair = by_name[of_pair]
     lines = []

@@ -30,15 +30,17 @@ explained = explaining.known(run)
 begin = explained[0] if explained else (None, None, None)
 arms = sorted(dict.fromkeys(a for a, _ in served), key=lambda a: (a != begin[0], a == "production"))
 with st.container(horizontal=True):
-    arm = st.selectbox("Arm", arms, format_func=arm_name, width=200)
+    arm = st.selectbox("Arm", arms, format_func=arm_name, key="arm", bind="query-params", width=200)
     own = sorted({day for name, day in served if name == arm}, key=lambda day: (day != begin[1], -day))
-    day = st.selectbox("Day", own, width=120)
+    day = st.selectbox("Day", own, key="day", bind="query-params", width=120)
     listed = requests_shown.listed(run, arm, day)
     taken = [row["request"] for row in sorted(listed, key=lambda row: -row["acquired"])]
     first = [request for who, when, request in explained if (who, when) == (arm, day)]
     number = st.selectbox(
         "Request",
         list(dict.fromkeys([*first, *taken])),
+        key="request",
+        bind="query-params",
         width=240,
         help="Explained ones first, then the first of the day, most acquired on top.",
     )
@@ -90,7 +92,7 @@ with st.expander("Tables and columns", icon=":material/schema:"):
     for name, columns in tables.items():
         st.markdown(f"**{name}**: {sql.TABLES[name]}")
         st.html(markup.table(["Column", "Kind"], [[column, kind] for column, kind in columns], text=True))
-example = st.selectbox("An example", list(sql.EXAMPLES), key="example")
+example = st.selectbox("An example", list(sql.EXAMPLES), key="example", bind="query-params")
 query = st.text_area("Query", sql.EXAMPLES[example], height=150, key=f"query-{example}")
 if st.button("Run", icon=":material/play_arrow:", key="ask"):
     try:

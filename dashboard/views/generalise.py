@@ -189,7 +189,7 @@ if not known_studies:
         )
     )
     st.stop()
-which = st.selectbox("Study", list(known_studies), key="study", width=320)
+which = st.selectbox("Study", list(known_studies), key="study", bind="query-params", width=320)
 study = known_studies[which]
 st.markdown(f"**{study.title}**")
 st.caption(f"{study.question} {study.seeds} seeds; {study.done} of {study.cells} cells done.")

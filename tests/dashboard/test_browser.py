@@ -198,6 +198,9 @@ def test_an_address_carries_what_was_chosen(chromium, server):
     page.get_by_text("Difference, pp (99% interval)", exact=True).first.wait_for()
     page.get_by_text("daily", exact=True).click()
     page.wait_for_url(re.compile("over=daily"))
+    watched.open("data?run=done&arm=Production&day=0")
+    page.get_by_text("served by production", exact=False).first.wait_for()
+    page.get_by_text("sim day 0", exact=False).first.wait_for()
     watched.close()
 
 

@@ -321,3 +321,13 @@ def test_no_page_prints_its_own_comments(page):
             one.lineno for one in body if isinstance(one, ast.Expr) and isinstance(one.value, ast.Constant)
         ]
         assert alone == [], file.name
+
+
+def test_a_day_that_an_arm_did_not_serve_gives_way(window, shared):
+    at = window(shared.root, "done", page="data")
+    at.selectbox(key="arm").set_value("production").run()
+    at.selectbox(key="day").set_value(0).run()
+    at.selectbox(key="arm").set_value("wide").run()
+    assert not at.exception
+    assert at.selectbox(key="day").value == 3
+    assert at.selectbox(key="request").value in at.selectbox(key="request").options
