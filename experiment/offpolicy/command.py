@@ -72,7 +72,7 @@ def render(document: dict[str, Any]) -> Any:
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False, padding=(0, 1, 0, 0))
     table.add_column("", no_wrap=True)
     for c in compared:
-        table.add_column(f"{arm_name(c['arm'])} vs {arm_name(c['control'])}", justify="right", no_wrap=True)
+        table.add_column(f"{arm_name(c['arm'])}\nvs {arm_name(c['control'])}", justify="right", no_wrap=True)
         table.add_column("95%", justify="right", no_wrap=True)
     for name, words in (("expected_lift", "true, same requests"), ("first_day_lift", "true, first day")):
         table.add_row(words, *(cell for c in compared for cell in (percent(c[name]), "")), style="bold")
