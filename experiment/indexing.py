@@ -43,10 +43,23 @@ def index_of(run: Path, config: Config, day: int) -> retrieval.Index:
     return _index(run, world_of(config), day, plan.all_days(config)[0])
 
 
-@lru_cache(maxsize=2)
-def _index(run: Path, world: World, day: int, first_day: int) -> retrieval.Index:
+def index_again(run: Path, config: Config, day: int) -> retrieval.Index:
+    """As `index_of`, for who serves the same days shard after shard: a month of them is remembered."""
+    return _indexes(run, world_of(config), day, plan.all_days(config)[0])
+
+
+def forget() -> None:
+    """Lets go of what `index_again` remembers."""
+    _indexes.cache_clear()
+
+
+def _built(run: Path, world: World, day: int, first_day: int) -> retrieval.Index:
     counts = _counts_after(run, day - 1, first_day)
     return retrieval.build_index(world.retrieval, world.users.countries, world.catalogue, counts, day)
+
+
+_index = lru_cache(maxsize=2)(_built)
+_indexes = lru_cache(maxsize=32)(_built)
 
 
 def _counts_after(run: Path, day: int, first_day: int) -> retrieval.Counts:

@@ -49,7 +49,7 @@ def work(task: CellTask) -> dict[str, Any]:
     Raises:
         LockedError: another process is working on it.
     """
-    from experiment import nightly, running
+    from experiment import indexing, nightly, running
     from experiment.folder import atomic
     from experiment.folder.rundir import RunFolder
     from experiment.orphans import end_with_parent
@@ -66,6 +66,7 @@ def work(task: CellTask) -> dict[str, Any]:
         running.run(task.config, task.run)
     nightly.forget()
     find_truth(task.run, workers=task.config.run.workers)
+    indexing.forget()
     folder = RunFolder.open(task.run)
     document = {
         "format": FORMAT,

@@ -22,7 +22,7 @@ from experiment.assignment import PRODUCTION
 from experiment.config import Config
 from experiment.folder.atomic import write_table
 from experiment.folder.paths import RunPaths, part
-from experiment.indexing import RetrievalTask, index_of, refit_retrieval
+from experiment.indexing import RetrievalTask, index_again, refit_retrieval
 from experiment.serving import UserDays, policy_of, user_days
 from experiment.worlds import world_of
 from simulator import response, traffic
@@ -101,7 +101,7 @@ def replay(task: ReplayTask) -> Replayed:
     visits = compared = 0
     tables = []
     for at, day in enumerate(task.days):
-        index = index_of(task.run, config, day)
+        index = index_again(task.run, config, day)
         counts: dict[str, UserDays] = {}
         for arm, audience in audiences.items():
             policy = policy_of(task.run, config, arm, day, task.model_days[arm][at])
