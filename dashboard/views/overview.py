@@ -16,6 +16,15 @@ run, found = shell.opened_results(
     "Whose users acquire more of what they are shown?",
 )
 control = found["run"]["control"]
+
+
+def whole_report() -> str:
+    """The page that `storelift report --html` writes, made when it is asked for."""
+    from dashboard import report_html
+
+    return report_html.render(run, found)
+
+
 checks = words.health(run, found)
 
 st.html(markup.health(checks))
@@ -86,4 +95,13 @@ with st.container(horizontal=True):
         "application/json",
         icon=":material/download:",
         on_click="ignore",
+    )
+    st.download_button(
+        "Report",
+        whole_report,
+        f"{run.name}.html",
+        "text/html",
+        icon=":material/download:",
+        on_click="ignore",
+        help="Verdict, scorecard and figures in one page that needs no network, at the level chosen here.",
     )

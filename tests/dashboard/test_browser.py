@@ -239,6 +239,18 @@ def test_the_checks_open_by_keyboard(chromium, server):
     watched.close()
 
 
+def test_the_report_comes_as_one_file(chromium, server):
+    watched = Watched(chromium, server)
+    watched.open("?run=done")
+    with watched.page.expect_download(timeout=PATIENCE) as coming:
+        watched.page.get_by_role("button", name="Report").click()
+    page = Path(coming.value.path()).read_text("utf-8")
+    assert coming.value.suggested_filename == "done.html"
+    assert "Scorecard" in page
+    assert 'src="http' not in page
+    watched.close()
+
+
 def test_a_hostile_name_is_only_text(chromium, server):
     watched = Watched(chromium, server)
     watched.page.on("dialog", lambda dialog: watched.complaints.append(dialog.message))
