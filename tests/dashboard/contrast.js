@@ -22,7 +22,9 @@
     for (let e = node; e; e = e.parentElement) all *= Number(getComputedStyle(e).opacity);
     return all;
   };
-  const unread = ":disabled, [aria-disabled=true], [data-testid=stIconMaterial], style, script, canvas";
+  // what cannot be used, its label included, is exempt (1.4.3)
+  const inactive = ":disabled, [aria-disabled=true], [data-testid=stSelectbox]:has(input:disabled)";
+  const unread = inactive + ", [data-testid=stIconMaterial], style, script, canvas";
   const speaks = (e) => [...e.childNodes].some((n) => n.nodeType === 3 && n.textContent.trim());
   return [...document.querySelectorAll("[data-testid=stApp] *")]
     .filter((e) => speaks(e) && e.getClientRects().length && !e.closest(unread))

@@ -62,7 +62,7 @@ def test_the_best_predictor_comes_first():
 def test_a_study_counts_them(tmp_path):
     data = {
         "title": "Small", "preset": "tiny", "seeds": 1, "arms": ["wide", "deep"], "extras": ["offpolicy"],
-        "set": {"users.population": 10_000, "world.apps": 400, "experiment.days": 1},
+        "set": {"users.population": 20_000, "world.apps": 400, "experiment.days": 1},
         "measures": ["offpolicy_ips", "first_day_lift"],
     }  # fmt: skip
     study = study_plan.validated(data, "small")

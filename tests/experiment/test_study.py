@@ -283,7 +283,7 @@ def test_workers_end_with_a_study_that_is_killed(tmp_path):
         locks: list[Path] = []
         while len(locks) < 2 and time.monotonic() < deadline:
             time.sleep(0.05)
-            locks = list(runs.glob("*/lock"))
+            locks = [lock for lock in runs.glob("*/lock") if lock.read_bytes()]  # made first, then written
         held = [json.loads(lock.read_bytes())["pid"] for lock in locks]
     finally:
         process.send_signal(signal.SIGKILL)
