@@ -7,6 +7,7 @@ remembers (a world, a model) is at hand when the slot's next task comes; no resu
 
 from __future__ import annotations
 
+import faulthandler
 import importlib.util
 import multiprocessing
 import os
@@ -133,7 +134,7 @@ class Processes:
             return [future.result() for future in futures]
         except BrokenProcessPool as error:
             raise WorkerLostError(
-                "a worker process ended in the middle of a task (killed, or out of memory)"
+                f"a worker process ended in the middle of a task ({_how_it_ended(self._pools)})"
             ) from error
         finally:
             for future in futures:
@@ -217,6 +218,7 @@ def placed(
 
 
 def _start_worker() -> None:
+    faulthandler.enable()
     end_with_parent()
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     try:
@@ -224,6 +226,15 @@ def _start_worker() -> None:
     except Exception as error:  # noqa: BLE001 - the run says that a worker was lost; here is why
         sys.stderr.write(f"storelift: a worker could not start: {type(error).__name__}: {error}\n")
         os._exit(1)
+
+
+def _how_it_ended(pools: Iterable[ProcessPoolExecutor]) -> str:
+    """What is known of a lost worker's end: the executor itself ends the others by SIGTERM."""
+    codes = {process.exitcode for pool in pools for process in _processes(pool)}
+    told = sorted(code for code in codes if code not in (None, 0, -signal.SIGTERM))
+    if not told or told[0] == -signal.SIGKILL:
+        return "killed, or out of memory"
+    return f"signal {signal.Signals(-told[0]).name}" if told[0] < 0 else f"exit code {told[0]}"
 
 
 def _processes(pool: ProcessPoolExecutor) -> Iterable[Any]:
