@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
@@ -144,7 +145,7 @@ class Learned(ABC):
     def _learn(self, batch: Day) -> None:
         """One optimiser step of every part; one logistic loss of the summed log odds (paper, equation 3)."""
         logits = {name: part.logits(batch) for name, part in self.parts.items()}
-        total = np.sum(list(logits.values()), axis=0)
+        total = functools.reduce(np.add, logits.values())
         gradients = np.empty_like(total)
         for name, part in self.parts.items():
             residuals(total if self.joint else logits[name], batch.labels, gradients)

@@ -39,6 +39,7 @@ class LinearPart:
             features.cardinalities, settings.crosses, features.age.buckets, features.settings.positions
         )
         self.first = self._ftrl(self.layout.rows)
+        self._most_ids = self.layout.per_impression
         wanted = "installed_x_app" in settings.crosses
         self.crosses = CrossDictionary(settings.cross_min_count) if wanted else None
         self.pairs = self._ftrl(1)
@@ -74,7 +75,7 @@ class LinearPart:
     def logits(self, batch: Day) -> Array:
         """The part's log odds, float32[B, S]; remembers what `step` needs."""
         B, S = batch.apps.shape
-        width = self.layout.per_impression
+        width = self._most_ids
         if self.layout.installed_category >= 0:
             width += min(batch.installed.shape[1], self.layout.categories)
         ids, offsets = np.empty(B * S * width, np.int64), np.empty(B * S + 1, np.int64)
