@@ -13,6 +13,7 @@ import multiprocessing
 import os
 import signal
 import sys
+import time
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
@@ -228,9 +229,16 @@ def _start_worker() -> None:
         os._exit(1)
 
 
+_REAPED_SECONDS = 5.0
+
+
 def _how_it_ended(pools: Iterable[ProcessPoolExecutor]) -> str:
     """What is known of a lost worker's end: the executor itself ends the others by SIGTERM."""
-    codes = {process.exitcode for pool in pools for process in _processes(pool)}
+    processes = [process for pool in pools for process in _processes(pool)]
+    deadline = time.monotonic() + _REAPED_SECONDS
+    while all(process.exitcode is None for process in processes) and time.monotonic() < deadline:
+        time.sleep(0.01)  # the executor's own thread waits for them
+    codes = {process.exitcode for process in processes}
     told = sorted(code for code in codes if code not in (None, 0, -signal.SIGTERM))
     if not told or told[0] == -signal.SIGKILL:
         return "killed, or out of memory"
