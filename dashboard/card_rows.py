@@ -65,7 +65,7 @@ def _primary_row(c: Comparison, results: Document, *, cuped: bool) -> Row:
         if adjusted is None
         else {**c, "lift": None, "ci": None, "p_adjusted": None, "p_value": None, **adjusted}
     )
-    waiting = _early(results)
+    waiting = outcome.early(results)
     p = c["always_valid_p"] if waiting else shown["p_adjusted"]
     sure = p is not None and p < results["run"]["alpha"]
     mark = "undefined" if c["status"] != "ok" else "unclear"
@@ -88,11 +88,6 @@ def _primary_row(c: Comparison, results: Document, *, cuped: bool) -> Row:
         mark=mark,
         why=why(c) if c["status"] == "ok" else STATUS_WORDS.get(c["status"], str(c["status"])),
     )
-
-
-def _early(results: Document) -> bool:
-    """Whether the run is not at its planned end: then only always-valid figures decide."""
-    return bool(results["run"].get("stopped"))
 
 
 def why(c: Comparison) -> str:
@@ -120,7 +115,7 @@ def _further(run: Run, metric: Metric, one: Effect, results: Document) -> Row:
     kept = measures.guarded(run, metric, one, alpha)
     if one.status != "ok":
         mark = "undefined"
-    elif _early(results):
+    elif outcome.early(results):
         mark = "early"
     elif kept is not None:
         failed = one.ci is not None and one.ci[1] < -kept.margin

@@ -118,7 +118,7 @@ def labels(runs: Mapping[str, Run], found: Mapping[str, Document]) -> dict[str, 
     for name, document in found.items():
         if words.blocked(runs[name], document):
             said[name] = f"⚠ {name}, do not read"
-        elif document["run"].get("stopped"):
+        elif outcome.early(document):
             said[name] = f"{name}, before its end"
         else:
             said[name] = name

@@ -34,7 +34,7 @@ class Tile:
 def tiles(run: Run, results: Document) -> list[Tile]:
     """The tiles of a run with results."""
     of = level(results["run"])
-    waiting = bool(results["run"].get("stopped"))
+    waiting = outcome.early(results)
     found = []
     for c in outcome.against_control(results)[:MOST]:
         kind = f"always-valid {of}" if waiting else of

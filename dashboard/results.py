@@ -42,6 +42,11 @@ def document(run: Run, alpha: float | None = None, control: str | None = None) -
         return own
 
 
+def early(results: Document) -> bool:
+    """Whether the run is not at its planned end: then only always-valid figures decide."""
+    return bool(results["run"].get("stopped"))
+
+
 def provisional(results: Document) -> bool:
     """Whether the results are of a run that is not at its end."""
     return bool(results["run"].get("stopped") == NOT_FINISHED)
@@ -60,7 +65,7 @@ def against_control(results: Document) -> list[dict[str, Any]]:
 
 def readable_ci(c: dict[str, Any], results: Document) -> tuple[float, float] | None:
     """A comparison's interval; before the planned end the always-valid one."""
-    ends = c["always_valid_ci" if results["run"].get("stopped") else "ci"]
+    ends = c["always_valid_ci" if early(results) else "ci"]
     return None if ends is None else (float(ends[0]), float(ends[1]))
 
 

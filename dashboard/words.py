@@ -58,7 +58,7 @@ def is_p(p: float | None) -> str:
 
 def decisive(c: Comparison, results: Document) -> bool:
     """Whether a comparison decides at the run's level; before the end, by what may be read on any day."""
-    p = c.get("always_valid_p") if results["run"].get("stopped") else c.get("p_adjusted")
+    p = c.get("always_valid_p") if outcome.early(results) else c.get("p_adjusted")
     return p is not None and p < results["run"]["alpha"]
 
 
@@ -145,7 +145,7 @@ def _evidence(c: Comparison, results: Document) -> str:
     if c["status"] != "ok":
         return f"{name}: {STATUS_WORDS.get(c['status'], c['status'])}."
     of = level(results["run"])
-    if results["run"].get("stopped"):
+    if outcome.early(results):
         ends, p = c["always_valid_ci"], c["always_valid_p"]
         return f"{name}: {percent(c['lift'])}, always-valid {of} interval {interval(ends)}, {is_p(p)}."
     p = is_p(c["p_adjusted"])

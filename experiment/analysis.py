@@ -87,10 +87,13 @@ def foresee(diary: Diary) -> Forecast | None:
     )
 
 
-def decided(diary: Diary) -> bool:
-    """Whether each arm's always-valid p-value against the control is below alpha by now."""
-    days = [day for day in diary.config.days() if day in diary.days]
-    if not days:
+def decided(diary: Diary, day: int) -> bool:
+    """Whether each arm's always-valid p-value against the control is below alpha by the end of `day`.
+
+    Only the last finished day is looked at: the others were, when they ended, and the run went on.
+    """
+    days = [one for one in diary.config.days() if one in diary.days]
+    if not days or day != days[-1]:
         return False
     analysis = report.analyse(diary.config, arm_results(diary, {}), days)
     return report.decided(diary.config, analysis)

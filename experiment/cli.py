@@ -33,7 +33,7 @@ app = typer.Typer(
 config_app = typer.Typer(no_args_is_help=True, help="Show a configuration, or the schema of all.")
 app.add_typer(config_app, name="config")
 
-Preset = Annotated[str | None, typer.Option(help="tiny, quick (the default), standard, paper or aa.")]
+Preset = Annotated[str | None, typer.Option(help="tiny, quick (the default), standard, paper, planet or aa.")]
 Setting = Annotated[
     list[str] | None,
     typer.Option("--set", metavar="PATH=VALUE", help="Changes one setting, for example world.drift=0.05."),

@@ -41,7 +41,7 @@ def run(folder: RunFolder, progress: Progress) -> Report:
                 progress.finished(day, diary.finish(day))
             if day == 0:
                 progress.foreseen(analysis.foresee(diary))
-            if config.experiment.stop_when == "decided" and analysis.decided(diary):
+            if config.experiment.stop_when == "decided" and analysis.decided(diary, day):
                 stopped = f"decided on day {day}: each always-valid p-value is below alpha"
                 break
         progress.analysing()

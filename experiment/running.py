@@ -57,7 +57,6 @@ def resume(
     if folder.manifest.complete:
         return Report(folder.report())
     with folder.locked():
-        folder = RunFolder.open(folder.path)
         folder.check()
         run_by = placed(folder.config.run, workers, executor, address)
         refuse_missing(run_by)

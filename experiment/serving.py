@@ -18,6 +18,7 @@ from experiment import plan
 from experiment.assignment import PRODUCTION
 from experiment.at_hand import at_hand
 from experiment.config import Config
+from experiment.errors import BadInput
 from experiment.folder.paths import RunPaths, part
 from experiment.folder.tensors import read_arrays, write_arrays
 from experiment.indexing import index_of
@@ -132,7 +133,10 @@ def policy_of(run: Path, config: Config, arm: str, day: int, model_day: int | No
     if kind in plan.REFERENCE_KINDS:
         return Policy(Oracle(world_of(config)), f"{arm}/{kind}", shown, exploration)
     if model_day is None:
-        raise RuntimeError(f"{arm}: no model of it has passed the gate before day {day}")
+        raise BadInput(
+            f"arms.{arm}: got a ranker of which no model has passed the gate before day {day}, allowed: one "
+            "whose first model does; events.jsonl has the gate's reasons"
+        )
     return Policy(published(run, config, arm, model_day), f"{arm}/{model_day}", shown, exploration)
 
 

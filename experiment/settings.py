@@ -112,8 +112,8 @@ class FaultSettings(Settings):
     """The arm whose models are harmed; without it all of them."""
     poison_labels_on_day: Annotated[int, Field(ge=0)] | None = None
     """The training labels of this day are turned round."""
-    nan_weights_on_day: Annotated[int, Field(ge=0)] | None = None
-    """The model trained on this day gets weights that are not a number."""
+    nan_weights_on_day: Annotated[int, Field(ge=1)] | None = None
+    """The model trained on this day gets weights that are not a number; no arm has another before day 1."""
     stale_vocabulary: WhichDay = None
     """The model serves with the vocabulary of the day before."""
     empty_log: WhichDay = None

@@ -137,7 +137,7 @@ if pairs:
         document = usable.get(run.name)
         if document is None:
             continue
-        kind = "always-valid" if document["run"].get("stopped") else "fixed"
+        kind = "always-valid" if outcome.early(document) else "fixed"
         own = series.lines(run, document, [pair], over="cumulative", scale="relative", kind=kind)
         lines += [Line(run.name, one.days, one.values, one.bands, name=called[run.name]) for one in own]
     hues = inks([line.arm for line in lines])

@@ -159,7 +159,7 @@ with st.container(horizontal=True):
         key="dimension",
         bind="query-params",
     )
-early = bool(found["run"].get("stopped"))
+early = outcome.early(found)
 leaves = [
     Leaf(
         one.label,

@@ -123,7 +123,8 @@ def _sample_ratio(arms: Mapping[str, Moments], weights: Mapping[str, float] | No
     fixed = sample_ratio({name: float(n[-1]) for name, n in seen.items()}, weights)
     held = [name for name in arms if weights is None or weights[name] > 0]
     shares = [1.0 if weights is None else weights[name] for name in held]
-    sequential = float(sequential_sample_ratio(np.stack([seen[n] for n in held], axis=-1), shares)[-1])
+    users = np.stack([seen[n] for n in held], axis=-1)
+    sequential = float(sequential_sample_ratio(users, shares)[-1]) if fixed.p_value is not None else None
     return {
         "chi2": fixed.chi2,
         "df": fixed.df,
@@ -132,7 +133,7 @@ def _sample_ratio(arms: Mapping[str, Moments], weights: Mapping[str, float] | No
         "observed": {name: round(float(n[-1])) for name, n in seen.items()},
         "expected": {name: fixed.expected[name] for name in seen},
         "sequential_p_value": sequential,
-        "sequential_alarm": sequential < ALARM,
+        "sequential_alarm": sequential is not None and sequential < ALARM,
     }
 
 

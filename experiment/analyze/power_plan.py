@@ -185,7 +185,8 @@ def _from_file(q: PowerQuestion) -> _Known:
         )
     users = float(cells.n.reshape(-1)[-1])
     impressions = float(cells.mean.reshape(-1, cells.total.shape[-1])[-1, 1])
-    variances = [] if data.days is None else (found.variance * (1 + 1 / q.ratio)).tolist()
+    as_many = users / (q.users or users)
+    variances = [] if data.days is None else (found.variance * (1 + 1 / q.ratio) * as_many).tolist()
     days = _elapsed(data.days or [])
     return _Known(float(last[0]), impressions, float(last[1]), q.users or users, days, variances)
 

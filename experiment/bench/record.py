@@ -17,7 +17,6 @@ def keep(run: Path, document: Mapping[str, Any]) -> bool:
     folder = RunFolder.open(run)
     try:
         with folder.locked():
-            folder = RunFolder.open(run)
             folder.write_json(run / SERVING, document)
             folder.finish_day(folder.manifest.finished_day or 0)
     except LockedError:

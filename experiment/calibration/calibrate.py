@@ -75,7 +75,9 @@ def calibrate(
         raise BadInput(f"{path}: got a run with one arm, allowed: a run that compares arms")
     for table in (users_path(folder.path), days_path(folder.path)):
         folder.trusted(table)
-    planned = planned_variance(Potential.read(folder.path), folder.config.experiment.pre_days)
+    planned = planned_variance(
+        Potential.read(folder.path), folder.config.experiment.pre_days, folder.config.experiment.days
+    )
     tasks = draw_tasks(folder.path, replays, seed, pairs, planned, report["run"]["alpha"])
     place = placed(folder.config.run, workers, executor, address)
     done = 0
@@ -95,7 +97,6 @@ def calibrate(
         "clock": {"seconds": round(time.perf_counter() - began, 1)},
     }
     with folder.locked():
-        folder = RunFolder.open(folder.path)
         folder.write_json(folder.path / CALIBRATION, document)
         folder.finish_day(folder.manifest.finished_day or 0)
     return document
@@ -115,7 +116,7 @@ def draw_tasks(
     ]
 
 
-def planned_variance(potential: Potential, pre_days: int) -> Plan:
+def planned_variance(potential: Potential, pre_days: int, days: int) -> Plan:
     """The plan that fixes the always-valid boundary, from the pre-period, as in a run's report.
 
     Without a pre-period's variance, from the window under the first arm.
@@ -123,7 +124,7 @@ def planned_variance(potential: Potential, pre_days: int) -> Plan:
     from experiment.stats import comparison, ratio
     from experiment.stats.moments import Moments
 
-    users, scale = len(potential) * 2 / len(potential.arms), pre_days / len(potential.days)
+    users, scale = len(potential) * 2 / len(potential.arms), pre_days / days
     before = potential.pre_impressions > 0
     x, y = potential.pre_acquisitions[before], potential.pre_impressions[before]
     rates = ratio.rates(Moments.from_users(x, y))

@@ -11,7 +11,7 @@ import numpy as np
 from experiment.calibration.draws import BLOCK, Population, draw, group_sums
 from experiment.calibration.methods import Answers, Drawn, answers
 from experiment.stats.results import Plan
-from experiment.truth.potential import Potential
+from experiment.truth.potential import Potential, users_path
 from simulator.schema import Array
 
 Pair = tuple[str, str]
@@ -83,9 +83,13 @@ def ask(population: Population, task: DrawTask) -> dict[tuple[Pair, str], Replay
     return found
 
 
-@lru_cache(maxsize=1)
 def population_of(run: Path) -> Population:
     """The population of a run's potential outcomes, read once per process."""
+    return _population(run, users_path(run).stat().st_mtime_ns)
+
+
+@lru_cache(maxsize=1)
+def _population(run: Path, _: int) -> Population:
     return Population.of(Potential.read(run))
 
 

@@ -109,9 +109,19 @@ class RunFolder:
             raise RunFolderError(f"{lines}\n{path}: got a run of another version of the program") from error
         return cls(path, config, manifest)
 
-    def locked(self) -> AbstractContextManager[None]:
-        """Holds the folder for this process. Raises `lock.LockedError`, naming the other's pid and host."""
-        return lock.locked(self.path / LOCK)
+    @contextlib.contextmanager
+    def locked(self) -> Iterator[None]:
+        """Holds the folder for this process; the manifest is then what whoever held it last has written.
+
+        Raises:
+            lock.LockedError: another process holds it; the message names its pid and host.
+            RunFolderError: the manifest is not what was written.
+        """
+        nested = lock.holder(self.path / LOCK) == lock.Holder.me()
+        with lock.locked(self.path / LOCK):
+            if not nested:
+                self.manifest = Manifest.read(self.path)
+            yield
 
     def new_folder(self, path: Path) -> AbstractContextManager[Path]:
         """An empty folder to fill; it becomes `path`, and is registered, when the block ends well."""

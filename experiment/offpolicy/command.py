@@ -30,7 +30,7 @@ def offpolicy(path: Path | str, clip: float | None = None) -> dict[str, Any]:
     """
     from experiment.folder.rundir import RunFolder
     from experiment.offpolicy.evaluate import CLIP, evaluate
-    from experiment.truth.command import refuse_unfinished
+    from experiment.truth.command import refuse_dropped, refuse_unfinished
     from experiment.worker import prepare_worker
 
     limit = CLIP if clip is None else clip
@@ -38,6 +38,7 @@ def offpolicy(path: Path | str, clip: float | None = None) -> dict[str, Any]:
         raise BadInput(f"clip: got {limit}, allowed: 0 (no limit) or more")
     folder = RunFolder.open(Path(path))
     refuse_unfinished(folder)
+    refuse_dropped(folder)
     _check_inputs(folder)
     prepare_worker()
     document = evaluate(folder, limit or None)

@@ -47,7 +47,7 @@ def find_slices(
     from experiment.folder.rundir import RunFolder
     from experiment.slices.document import FORMAT, build
     from experiment.slices.measure import ArmSlices, measure
-    from experiment.truth.command import days_run, refuse_unfinished
+    from experiment.truth.command import days_run, refuse_dropped, refuse_unfinished
 
     folder = RunFolder.open(Path(path))
     refuse_unfinished(folder)
@@ -55,6 +55,7 @@ def find_slices(
         known: dict[str, Any] = json.loads(folder.trusted(folder.path / SLICES).read_bytes())
         if known["format"] == FORMAT:
             return known
+    refuse_dropped(folder)
     _check_inputs(folder)
     with folder.locked():
         tasks = _tasks(folder)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import shutil
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
 FORMAT = 1
 BULKY = ("log", "truth", "models", "state", "latency")
 """Folders of a finished cell that are dropped unless they are to be kept."""
+NO_FIGURES = ("bench/", "server/")
+"""What of the code has no part in a cell's figures."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +52,7 @@ def work(task: CellTask) -> dict[str, Any]:
     Raises:
         LockedError: another process is working on it.
     """
-    from experiment import indexing, nightly, running
+    from experiment import nightly, running
     from experiment.folder import atomic
     from experiment.folder.rundir import RunFolder
     from experiment.orphans import end_with_parent
@@ -60,13 +63,12 @@ def work(task: CellTask) -> dict[str, Any]:
     end_with_parent()
     prepare_worker()
     clock, cpu = time.perf_counter(), time.process_time()
-    if (task.run / "manifest.json").exists():
+    if _begun(task.run):
         running.resume(task.run)
     else:
         running.run(task.config, task.run)
     nightly.forget()
     find_truth(task.run, workers=task.config.run.workers)
-    indexing.forget()
     folder = RunFolder.open(task.run)
     document = {
         "format": FORMAT,
@@ -88,6 +90,20 @@ def work(task: CellTask) -> dict[str, Any]:
     if not task.keep:
         drop(folder)
     return document
+
+
+def _begun(run: Path) -> bool:
+    """Whether there is a run to go on with; one that was dropped, and whose figures are lost, is deleted."""
+    from experiment.folder.manifest import NAME
+    from experiment.folder.rundir import RunFolder
+
+    if not (run / NAME).exists():
+        return False
+    manifest = RunFolder.open(run).manifest
+    if not manifest.complete or any(name.startswith("log/") for name in manifest.artefacts):
+        return True
+    shutil.rmtree(run)
+    return False
 
 
 def drop(folder: RunFolder) -> None:
@@ -112,12 +128,16 @@ def saved(path: Path, config: Config, extras: tuple[str, ...] = ()) -> dict[str,
 
 @lru_cache(maxsize=1)
 def program() -> str:
-    """12 digits that stand for the code of simulator and models: figures of different ones do not mix."""
+    """12 digits that stand for the code behind a cell's figures: those of different ones do not mix."""
+    import experiment
     import models
     import simulator
 
     sha = hashlib.sha256()
-    for package in (simulator, models):
-        for file in sorted(Path(str(package.__file__)).parent.glob("*.py")):
-            sha.update(file.name.encode() + file.read_bytes())
+    for package in (simulator, models, experiment):
+        root = Path(str(package.__file__)).parent
+        for file in sorted(root.rglob("*.py")):
+            name = file.relative_to(root).as_posix()
+            if not name.startswith(NO_FIGURES):
+                sha.update(name.encode() + file.read_bytes())
     return sha.hexdigest()[:12]

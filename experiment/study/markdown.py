@@ -11,9 +11,9 @@ from experiment.study.measures import MEASURES
 from experiment.words import DASH, arm_name, percent
 
 
-def markdown(document: Mapping[str, Any]) -> str:
-    """The command, what was run, and every table of the study."""
-    blocks = [[f"    {command(document)}"], [made(document)], _figures(document)]
+def markdown(document: Mapping[str, Any], command: str) -> str:
+    """The command that makes it, what was run, and every table of the study."""
+    blocks = [[f"    {command}"], [made(document)], _figures(document)]
     if any("against_first" in one for one in document["points"]):
         blocks.append(_changes(document))
     if any(one["claims"] for one in document["points"]):
@@ -22,13 +22,6 @@ def markdown(document: Mapping[str, Any]) -> str:
         blocks.append(_predictors(document))
     blocks += [[line] for line in (*table.passings(document), *table.luck(document), *table.notes(document))]
     return "\n\n".join("\n".join(block) for block in blocks)
-
-
-def command(document: Mapping[str, Any]) -> str:
-    """The command that makes the document."""
-    seeds = document["seeds"]
-    words = f"storelift study {document['study']} --preset {document['preset']} --seeds {len(seeds)}"
-    return f"{words} --first-seed {seeds[0]}"
 
 
 def made(document: Mapping[str, Any]) -> str:

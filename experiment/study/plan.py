@@ -272,6 +272,9 @@ def changed(
     data = study.model_dump(mode="json")
     given = {"preset": preset, "seeds": seeds, "first_seed": first_seed, "arms": arms and list(arms)}
     data |= {key: value for key, value in given.items() if value is not None}
+    for path in overrides or {}:
+        if all(path in point.overrides for point in study.points()):
+            raise BadInput(f"set: got {path}, which the study {name} varies, allowed: what it leaves alone")
     data["set"] |= overrides or {}
     return validated(data, name)
 

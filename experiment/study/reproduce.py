@@ -66,12 +66,14 @@ def reproduce(
     how: dict[str, Any] = {
         "workers": workers, "executor": executor, "address": address, "keep": keep, "tell": tell
     }  # fmt: skip
-    documents = [run_study(CLAIMS, claims, root, **how)]
     count = min(claims.seeds, JOINT_SEEDS) if joint_seeds is None else joint_seeds
+    joint = _joint(claims, max(count, 1), given)
+    points = [point for point in joint.points() if point.values == (WideDeepSettings().wide.l1,)]
     if count:
-        joint = _joint(claims, count, given)
-        point = [point for point in joint.points() if point.values == (WideDeepSettings().wide.l1,)]
-        documents.append(run_study(JOINT, joint, root, points=point, **how))
+        study_plan.cells(joint, points)  # what it refuses is better known before the first study's hour
+    documents = [run_study(CLAIMS, claims, root, **how)]
+    if count:
+        documents.append(run_study(f"{NAME}-joint", joint, root, points=points, **how))
     document = summary(documents, table2)
     atomic.write_json(Path(root) / "studies" / f"{NAME}.json", document)
     return document

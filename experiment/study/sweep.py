@@ -246,7 +246,14 @@ def register(app: typer.Typer) -> None:
         drawn = Path(root) / "studies" / f"{short}.html"
         figure.write_page(drawn, document)
         if write is not None and around is not None:
-            page.write_page(write, around, markdown(document))
+            asked = {"--preset": preset, "--seeds": seeds, "--first-seed": first_seed, "--arms": arms}
+            words = [f"{option} {value}" for option, value in asked.items() if value is not None]
+            words += [f"--set {one}" for one in setting or []]
+            page.write_page(
+                write,
+                around,
+                markdown(document, " ".join(["storelift study", name, *words, "--write", str(write)])),
+            )
         if as_json:
             typer.echo(json.dumps(document, indent=2, ensure_ascii=False, allow_nan=False))
             return

@@ -64,7 +64,6 @@ def find_truth(
         return folder.read_json(folder.path / TRUTH)
     refuse_dropped(folder)
     with folder.locked():
-        folder = RunFolder.open(folder.path)
         folder.check()
         tasks = replay_tasks(folder)
         place = placed(folder.config.run, workers, executor, address)
@@ -76,14 +75,12 @@ def find_truth(
 def _finish_renewal(folder: RunFolder) -> None:
     """Does what a replay had left to do when it was killed after its last manifest: renames and deletions."""
     from experiment.folder.lock import LockedError
-    from experiment.folder.rundir import RunFolder
     from experiment.truth.replay import part_path
 
     if any(folder.path.glob(f".*{RENEWED}")) or part_path(folder.path, 0).parent.exists():
         with contextlib.suppress(LockedError), folder.locked():
-            known = RunFolder.open(folder.path)
-            known.check()
-            known.discard_unfinished()
+            folder.check()
+            folder.discard_unfinished()
 
 
 def refuse_unfinished(folder: RunFolder) -> None:
@@ -98,7 +95,7 @@ def refuse_unfinished(folder: RunFolder) -> None:
 
 
 def refuse_dropped(folder: RunFolder) -> None:
-    """Raises BadInput for a run that has not kept its whole log: a replay begins with the pre-period's."""
+    """Raises BadInput for a run that has not kept its whole log, where the pre-period's is needed."""
     first = folder.manifest.log_from_day
     if first is not None:
         raise BadInput(
@@ -137,6 +134,7 @@ def model_day(folder: RunFolder, arm: str, day: int) -> int | None:
 
 def _replay_all(folder: RunFolder, executor: Executor, tasks: list[ReplayTask], tell: Tell | None) -> None:
     """Replays the shards that have not been; each is listed in the manifest as soon as it is done."""
+    from experiment import indexing
     from experiment.truth.replay import RefitTask, part_path, refit, replay
 
     parts = {task.shard.number: part_path(folder.path, task.shard.number) for task in tasks}
@@ -159,6 +157,7 @@ def _replay_all(folder: RunFolder, executor: Executor, tasks: list[ReplayTask], 
             executor.map(refit, [RefitTask(folder.path, folder.config, missing)], [0])
             executor.map(replay, left, list(range(len(left))), note)
         finally:
+            indexing.forget()
             _forget(folder, missing)
 
 

@@ -146,7 +146,7 @@ def _literal_looks(potential: Potential, users: np.ndarray, arm: int) -> Moments
 def test_answers_are_those_of_the_statistics_asked_one_by_one(potential, view):
     came = potential.take(potential.visited)
     population = Population.of(potential)
-    plan = calibrate.planned_variance(potential, 7)
+    plan = calibrate.planned_variance(potential, 7, len(potential.days))
     found = ask(population, task(view, 0, 6, planned=plan))
     weights = draw(population, view, 0, range(6))
     for arm, control in PAIRS:
@@ -221,7 +221,7 @@ def many():
     """8,000 experiments in each view out of 3,000 users with known outcomes."""
     potential = outcomes(3000, days=5, lifts=(0.0, 0.03))
     population = Population.of(potential)
-    plan = calibrate.planned_variance(potential, 7)
+    plan = calibrate.planned_variance(potential, 7, len(potential.days))
     pairs = (("deep", "wide"),)
     found = {view: ask(population, task(view, 0, 8000, pairs=pairs, planned=plan)) for view in VIEWS}
     return {view: {method: one[pairs[0], method] for method in METHODS} for view, one in found.items()}
@@ -292,7 +292,7 @@ def test_a_plan_without_a_pre_period_is_of_the_window(potential):
     fields = {name: getattr(potential, name) for name in Potential.__slots__}
     none = np.zeros(len(potential), np.int64)
     bare = Potential(**{**fields, "pre_impressions": none, "pre_acquisitions": none})
-    assert calibrate.planned_variance(bare, 7).difference > 0
+    assert calibrate.planned_variance(bare, 7, len(bare.days)).difference > 0
 
 
 @pytest.fixture(scope="module")

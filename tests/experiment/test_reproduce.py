@@ -114,6 +114,14 @@ def test_table_2_is_found_in_the_newest_run(tmp_path):
         reproduce.read_serving(tmp_path, file)
 
 
+def test_what_the_second_study_refuses_is_said_before_the_first(tmp_path):
+    with pytest.raises(BadInput, match="got an arm that takes no part"):
+        reproduce.reproduce(
+            tmp_path, preset="tiny", seeds=1, overrides={"arms.deep.settings.deep.embedding_dim": 8}
+        )
+    assert not (tmp_path / "studies").exists()
+
+
 def test_the_command_runs_both_studies_and_goes_on(tmp_path):
     page = tmp_path / "paper.md"
     page.write_text(PAGE)
@@ -123,7 +131,7 @@ def test_the_command_runs_both_studies_and_goes_on(tmp_path):
     assert result.exit_code == 0, result.output
     document = json.loads(result.stdout)
     assert document == json.loads((tmp_path / "studies" / "reproduce.json").read_bytes())
-    assert {claim["study"] for claim in document["claims"]} == {"paper", "joint-vs-ensemble"}
+    assert {claim["study"] for claim in document["claims"]} == {"paper", "reproduce-joint"}
     assert all(claim["n"] == 1 for claim in document["claims"])
     warm = next(claim for claim in document["claims"] if claim["measure"] == "warm_start_ratio")
     assert warm["values"][0] > 0

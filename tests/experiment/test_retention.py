@@ -9,6 +9,8 @@ from experiment.errors import BadInput
 from experiment.folder.journal import read_events
 from experiment.folder.rundir import RunFolder
 from experiment.loading import load
+from experiment.offpolicy.command import offpolicy
+from experiment.slices.command import find_slices
 from experiment.truth.command import find_truth
 from simulator.log import read_log
 
@@ -57,12 +59,13 @@ def test_what_was_dropped_is_said(kept, whole):
 
 
 def test_what_cannot_be_done_any_more_is_said(kept, whole):
-    with pytest.raises(BadInput) as error:
-        find_truth(kept)
-    assert str(error.value) == (
-        f"{kept}: got a run that has dropped its log before day 1 (run.keep_log_days = 1), allowed: a run "
-        "with its whole log"
-    )
+    for work in (find_truth, find_slices, offpolicy):
+        with pytest.raises(BadInput) as error:
+            work(kept)
+        assert str(error.value) == (
+            f"{kept}: got a run that has dropped its log before day 1 (run.keep_log_days = 1), "
+            "allowed: a run with its whole log"
+        )
     part = next((whole / "log" / "arm=production" / "day=-1").glob("part-*.parquet"))
     request = int(read_log(part, 48).requests.request_id[0])
     with pytest.raises(BadInput, match=r"of day -1, allowed: days from 1 on; the log before it was dropped"):

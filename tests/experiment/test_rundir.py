@@ -100,6 +100,23 @@ def test_only_finished_days_count(folder: RunFolder) -> None:
     assert again.discard_unfinished() == []
 
 
+def test_who_takes_the_lock_knows_what_the_last_holder_wrote(folder: RunFolder) -> None:
+    other = RunFolder.open(folder.path)
+    with other.locked():
+        written = fill(other, 1)
+        other.finish_day(1)
+        other.finish({"format": 1}, "# one\n")
+    with folder.locked():
+        fill(folder, 2)
+        with folder.locked():  # a block inside another does not lose what is not listed yet
+            folder.finish_day(2)
+    found = RunFolder.open(folder.path)
+    assert found.verify() == []
+    assert found.trusted(written) == written
+    assert found.report() == {"format": 1}
+    assert found.manifest.finished_day == 2
+
+
 def test_what_retires_stays_until_the_day_is_finished(folder: RunFolder) -> None:
     part = fill(folder, 1)
     folder.finish_day(1)

@@ -206,6 +206,27 @@ def test_a_finished_study_is_not_done_again(done):
     assert again == document == json.loads((root / "studies" / "small.json").read_bytes())
 
 
+def test_a_cell_whose_figures_are_lost_is_done_anew(done, tmp_path):
+    root, document, _ = done
+    shutil.copytree(root / "studies", tmp_path / "studies")
+    lost = min((tmp_path / "studies" / "small" / "cells").glob("seed0-*.json"))
+    known = json.loads(lost.read_bytes())
+    lost.unlink()
+    assert not (tmp_path / "studies" / "small" / "runs" / known["cell"] / "log").exists()
+    again = run_study("small", small(), tmp_path, workers=1)
+    assert json.loads(lost.read_bytes())["arms"] == known["arms"]
+    assert again["points"] == document["points"]
+
+
+def test_an_override_of_what_is_swept_is_refused():
+    sweep = small(variant=[], sweep=[{"knob": "world.drift", "values": [0.1, 0.2]}], claim=[])
+    with pytest.raises(
+        BadInput, match=r"set: got world\.drift, which the study s varies, allowed: what it leaves"
+    ):
+        study_plan.changed(sweep, "s", overrides={"world.drift": 0.3})
+    assert study_plan.changed(sweep, "s", overrides={"world.apps": 500}).set["world.apps"] == 500
+
+
 def test_figures_of_the_same_run_are_taken_from_another_study(done):
     root, document, _ = done
     other = run_study("other", small(variant=[], seeds=1), root, workers=1)
@@ -531,15 +552,15 @@ def test_the_command_keeps_a_page_up_to_date(done):
     page.write_text("# Why\n<!-- study small: begin -->\nstale\n<!-- study small: end -->\nafter\n")
     assert CliRunner().invoke(app, asked).exit_code == 0
     text = page.read_text()
-    assert study_markdown.markdown(document) in text
+    assert study_markdown.markdown(document, f"storelift study {file} --write {page}") in text
     assert text.startswith("# Why\n")
     assert text.endswith("after\n")
     assert "stale" not in text
 
 
 def test_a_study_as_markdown(swept):
-    lines = study_markdown.markdown(swept).split("\n")
-    assert lines[0] == "    storelift study drift --preset tiny --seeds 2 --first-seed 0"
+    lines = study_markdown.markdown(swept, "storelift study drift").split("\n")
+    assert lines[0] == "    storelift study drift"
     assert "| 0.2 | Wide | 0.7000 | 0.00% | 0.00% |" in lines
     assert "|  | **Deep** | 0.7000 | +2.00% ± 12.71 | +2.00% ± 12.71 |" in lines
     assert lines[-1] == "Wide leads up to about 0.1, Deep beyond (between 0 and 0.2)."
@@ -548,7 +569,7 @@ def test_a_study_as_markdown(swept):
         "default": {"wide": [0.0, 0.0], "deep": [0.01, 0.05]},
         "frozen": {"wide": [0.0, 0.0], "deep": [0.02, 0.06]},
     }
-    text = study_markdown.markdown(study_summary.document("small", study, cells_of(lifts)))
+    text = study_markdown.markdown(study_summary.document("small", study, cells_of(lifts)), "a command")
     assert "| change against default, within a seed | arm | expected lift |" in text
     assert "|  | Deep | +1.00%" in text
     assert "| up | " in text

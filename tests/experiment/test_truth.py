@@ -201,6 +201,26 @@ def test_an_unfinished_run_is_refused_with_how_to_go_on(tmp_path):
     assert CliRunner().invoke(app, ["truth", str(tmp_path)]).exit_code == 2
 
 
+def test_a_run_that_was_killed_once_decided_ends_the_same(tmp_path, monkeypatch):
+    config = load(
+        "tiny", [*SMALL, "experiment.stop_when=decided", "experiment.alpha=0.49"], arms=["wide", "oracle"]
+    )
+    whole = running.run(config, tmp_path / "whole").document
+    assert whole["run"]["stopped"]
+
+    def killed(*_):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr("experiment.analysis.conclude", killed)
+        with pytest.raises(KeyboardInterrupt):
+            running.run(config, tmp_path / "killed")
+    resumed = running.resume(tmp_path / "killed").document
+    for document in (whole, resumed):
+        del document["run"]["clock"]
+    assert resumed == whole
+
+
 def test_a_run_that_stopped_once_decided_is_replayed_as_far_as_it_went(tmp_path):
     config = load("tiny", [*SMALL, "experiment.stop_when=decided", "experiment.alpha=0.49"],
                   arms="wide,oracle", workers=1)  # fmt: skip
