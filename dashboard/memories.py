@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -39,21 +38,15 @@ class Rule:
 
 def strongest(run: Run, arm: str) -> tuple[int, list[Rule]]:
     """The number of pairs that the arm's model of the last finished day has, and the strongest of them."""
-    if run.day < 1:
-        return 0, []
-    arrays = _arrays(run, arm)
-    if arrays is None or "wide.cross_weights" not in arrays:
-        return 0, []
-    weights = arrays["wide.cross_weights"]
-    first = np.argsort(-np.abs(weights), kind="stable")[:FIRST]
-    pairs = tuple((int(arrays["wide.lefts"][i]), int(arrays["wide.rights"][i])) for i in first)
+    file = _model(run, arm)
+    count, weights = (0, {}) if file is None else _heaviest(run.key, str(file))
     parts = {kind: tuple(map(str, diaries.parts(run, kind, arm, run.day))) for kind in ("log", "truth")}
-    seen = _seen(run.key, pairs, parts["log"], parts["truth"]) if parts["log"] else {}
+    seen = _seen(run.key, tuple(weights), parts["log"], parts["truth"]) if weights and parts["log"] else {}
     rules = []
-    for pair, i in zip(pairs, first, strict=True):
+    for pair, weight in weights.items():
         times, rate, exception = seen.get(pair, (0, None, None))
-        rules.append(Rule(*pair, float(weights[i]), times, rate, exception))
-    return len(weights), rules
+        rules.append(Rule(*pair, weight, times, rate, exception))
+    return count, rules
 
 
 def rows(rules: list[Rule]) -> list[list[str]]:
@@ -74,20 +67,28 @@ def rows(rules: list[Rule]) -> list[list[str]]:
 HEAD = ("Has", "Is shown", "Weight", "Times that day", "Acquired", "True exception")
 
 
-def _arrays(run: Run, arm: str) -> dict[str, Any] | None:
-    """The published model with which the arm served on the last finished day."""
+def _model(run: Run, arm: str) -> Path | None:
+    """The published model with which the arm served on the last finished day, if it is as it was written."""
     folder = RunPaths(run.path).model(arm, 0).parent
     days = [int(path.name.removeprefix("day=")) for path in folder.glob("day=*")]
     served = [day for day in days if day <= run.day]
     if not served:
         return None
     file = RunPaths(run.path).model(arm, max(served)) / "arrays.safetensors"
-    if not intact.split(run.key, [file])[0]:
-        return None
+    return file if intact.split(run.key, [file])[0] else None
+
+
+@lru_cache(maxsize=32)
+def _heaviest(_: Key, file: str) -> tuple[int, dict[tuple[int, int], float]]:
+    """How many pairs a model has, and the largest weights by pair; none for a model without crosses."""
     try:
-        return read_arrays(Path(file))
+        arrays = read_arrays(Path(file))
     except DamagedFileError:
-        return None
+        return 0, {}
+    weights = arrays.get("wide.cross_weights", np.zeros(0))
+    first = np.argsort(-np.abs(weights), kind="stable")[:FIRST]
+    pairs = {(int(arrays["wide.lefts"][i]), int(arrays["wide.rights"][i])): float(weights[i]) for i in first}
+    return len(weights), pairs
 
 
 @lru_cache(maxsize=32)

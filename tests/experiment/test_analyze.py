@@ -148,6 +148,15 @@ def test_row_order_relabelled_users_and_split_rows_change_nothing(tmp_path):
             assert found[name] == first[name], name
 
 
+def test_a_sample_ratio_of_one_arm_is_undefined(tmp_path):
+    columns = {name: values[:1] for name, values in table(2).items()}
+    path = write(tmp_path / "one.csv", columns)
+    ratio = analyze(path, control=str(columns["arm"][0]))["srm"]
+    assert ratio["p_value"] is None
+    assert ratio["sequential_p_value"] is None
+    assert ratio["sequential_alarm"] is False
+
+
 def test_an_arm_of_the_weights_without_rows_has_no_users(tmp_path):
     path = write(tmp_path / "users.csv", table())
     found = analyze(path, control="wide", weights={"wide": 1, "deep": 1, "wide_deep": 1, "new": 1, "off": 0})
@@ -418,6 +427,9 @@ def test_power_from_figures_and_from_a_file(tmp_path):
     found = answer(PowerQuestion(source=path, control="wide", lift=0.05))
     assert found["days_seen"] == 5
     assert found["mde"] > 0.05
+    many = answer(PowerQuestion(source=path, control="wide", lift=0.05, users=10_000_000))
+    assert many["mde"] < 0.05
+    assert many["days_left"] == 0  # of so many users, not of the file's
     words = CliRunner().invoke(app, ["power", "--from", str(path), "--control", "wide", "--lift", "0.3"])
     assert "impressions per user" in words.stdout
 

@@ -117,6 +117,7 @@ WRONG = {
     "experiment.control=fm": "got 'fm', allowed: wide, deep, wide_deep",
     "experiment.shown=101": "got 101, allowed: a whole number from 1 to 100",
     "faults.arm=fm": "got 'fm', allowed: wide, deep, wide_deep",
+    "faults.nan_weights_on_day=0": "got 0, allowed: a whole number at least 1",
     "faults.stale_vocabulary='no'": "got 'no', allowed: true or false or a whole number",
     "production.bootstrap_days=3": "got 3, allowed: less than experiment.pre_days = 3",
     "production.settings.wide.l1=-1": "got -1, allowed: a number from 0 to 1e+06",

@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from experiment import serving
+from experiment.errors import BadInput
 from experiment.loading import load
 from experiment.worlds import world_of
 
@@ -20,6 +21,13 @@ def loaded(monkeypatch):
     monkeypatch.setattr(serving, "load_model", load_model)
     monkeypatch.setattr(serving, "_models", {})
     return read
+
+
+def test_an_arm_whose_first_model_was_refused_is_named(tmp_path):
+    with pytest.raises(
+        BadInput, match=r"^arms\.deep: got a ranker of which no model has passed the gate before day 1"
+    ):
+        serving.policy_of(tmp_path, load("tiny"), "deep", 1, None)
 
 
 def test_of_each_arm_one_model_is_held_and_of_few_arms(loaded):

@@ -12,7 +12,6 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-import scipy.stats
 from typer.testing import CliRunner
 
 from experiment.cli import app
@@ -20,14 +19,10 @@ from experiment.errors import BadInput
 from experiment.folder.rundir import RunFolder
 from experiment.study import cell as study_cell
 from experiment.study import exploration as study_exploration
-from experiment.study import figure as study_figure
 from experiment.study import markdown as study_markdown
 from experiment.study import plan as study_plan
-from experiment.study import summary as study_summary
 from experiment.study import sweep as study_command
-from experiment.study import table as study_table
 from experiment.study.measures import MEASURES
-from experiment.study.page import read_page
 from experiment.study.sweep import run_study
 from simulator.schema import NO_APP
 
@@ -354,176 +349,6 @@ def test_pairs_are_marked_as_sets_say():
 # --- what is said of it -------------------------------------------------------------------------------------
 
 
-def test_the_interval_is_students():
-    found = study_summary.estimate([0.1, None, 0.3, 0.2, 0.6])
-    interval = scipy.stats.t.interval(
-        0.95, 3, loc=0.3, scale=scipy.stats.sem([0.1, 0.3, 0.2, 0.6])
-    )  # fmt: skip
-    assert found["ci"] == pytest.approx(interval)
-    assert (found["n"], found["mean"]) == (4, pytest.approx(0.3))
-    assert study_summary.estimate([0.5]) == {"mean": 0.5, "sd": None, "ci": None, "n": 1, "values": [0.5]}
-    assert study_summary.estimate([])["mean"] is None
-
-
-def cells_of(lifts: dict[str, dict[str, list[float | None]]]):
-    """Cells whose arms have the given expected lifts, by variant, arm and seed."""
-    found = {}
-    for variant, arms in lifts.items():
-        for seed in range(len(next(iter(arms.values())))):
-            figures = {
-                arm: {"expected_lift": values[seed], "observed_lift": values[seed], "expected_auc": 0.7}
-                for arm, values in arms.items()
-            }
-            clock = {"cpu_seconds": 1.0}
-            cell = {"seed": seed, "control": "wide", "arms": figures, "program": "p", "clock": clock}
-            found[variant, seed] = cell
-    return found
-
-
-ORDER = {"name": "up", "measure": "expected_lift", "observed": "observed_lift", "ascending": ["wide", "deep"]}
-
-
-def test_claims_are_counted_over_seeds():
-    study = small(seeds=20, variant=[], claim=[ORDER])
-    point = study.points()[0].name
-
-    def claim(values):
-        cells = cells_of({point: {"wide": [0.0] * len(values), "deep": values}})
-        return study_summary.document("x", study, cells)["points"][0]["claims"][0]
-
-    good = [0.02 + 0.001 * (seed % 3) for seed in range(20)]
-    assert (claim(good)["holds"], claim(good)["needed"], claim(good)["met"]) == (20, 17, True)
-    three = [-0.001] * 3 + good[3:]
-    assert (claim(three)["holds"], claim(three)["met"]) == (17, True)
-    four = [-0.001] * 4 + good[4:]
-    assert (claim(four)["holds"], claim(four)["met"]) == (16, False)
-    assert claim(four)["ci"][0] > 0
-    loud = [-0.9, *good[1:]]
-    assert (claim(loud)["holds"], claim(loud)["met"]) == (19, False)
-    assert claim([None, *good[1:]])["holds"] == 19
-    assert claim(good[:1])["met"] is None
-    assert claim(good)["observed"]["holds"] == 20
-
-
-def test_bounds_are_counted_too():
-    bound = {"name": "b", "measure": "expected_lift", "arm": "deep", "below": 0.05}
-    study = small(variant=[], claim=[bound])
-    cells = cells_of({study.points()[0].name: {"wide": [0.0, 0.0], "deep": [0.01, 0.06]}})
-    claim = study_summary.document("x", study, cells)["points"][0]["claims"][0]
-    assert (claim["holds"], claim["met"], claim["needed"], claim["mean"]) == (
-        1,
-        False,
-        2,
-        pytest.approx(0.035),
-    )
-    above = study_plan.Claim(name="a", measure="gauc", arm="deep", above=1.0)
-    assert [study_summary.holds(above, value) for value in (0.5, 1.5, None)] == [False, True, False]
-
-
-@pytest.fixture
-def swept():
-    study = small(variant=[], sweep=[{"knob": "world.drift", "values": [0.4, 0.0, 0.2]}], claim=[])
-    lifts = {
-        "0.0": {"wide": [0.0, 0.0], "deep": [-0.03, -0.01]},
-        "0.2": {"wide": [0.0, 0.0], "deep": [0.01, 0.03]},
-        "0.4": {"wide": [0.0, 0.0], "deep": [0.05, 0.05]},
-    }
-    return study_summary.document("drift", study, cells_of(lifts))
-
-
-def test_winners_and_the_frontier(swept):
-    by_value = {one["value"]: one for one in swept["points"]}
-    assert by_value[0.0]["winner"]["first"] == "wide"
-    assert by_value[0.2]["winner"]["first"] == "deep"
-    assert by_value[0.2]["winner"]["lead"]["mean"] == pytest.approx(0.02)
-    assert by_value[0.2]["winner"]["ahead"] == 2
-    (frontier,) = swept["frontiers"]
-    assert (frontier["from"], frontier["to"], frontier["between"]) == ("wide", "deep", [0.0, 0.2])
-    assert frontier["at"] == pytest.approx(0.1)
-    assert swept["crossings"] == swept["frontiers"]
-    assert study_table.passings(swept) == ["Wide leads up to about 0.1, Deep beyond (between 0 and 0.2)."]
-
-
-def test_two_arms_cross_below_a_third():
-    study = small(variant=[], sweep=[{"knob": "world.apps", "values": [500, 1000]}], claim=[])
-    lifts = {
-        "500": {"wide": [0.0], "deep": [-0.01], "wide_deep": [0.05]},
-        "1000": {"wide": [0.0], "deep": [0.01], "wide_deep": [0.05]},
-    }
-    document = study_summary.document("x", study, cells_of(lifts))
-    assert document["frontiers"] == []
-    assert [one["to"] for one in document["crossings"]] == ["deep"]
-    assert study_table.passings(document) == ["Deep overtakes Wide at about 750."]
-
-
-def test_variants_are_held_against_the_first_by_seed():
-    study = small(measures=["expected_lift"], claim=[ORDER])
-    lifts = {
-        "default": {"wide": [0.0, 0.0], "deep": [0.01, 0.05]},
-        "frozen": {"wide": [0.0, 0.0], "deep": [0.02, 0.06]},
-    }
-    document = study_summary.document("small", study, cells_of(lifts))
-    change = document["points"][1]["against_first"]["deep"]["expected_lift"]
-    assert change["mean"] == pytest.approx(0.01)
-    assert change["sd"] == pytest.approx(0, abs=1e-12)
-    assert "against_first" not in document["points"][0]
-    assert document["points"][1]["claims"][0]["against_first"]["mean"] == pytest.approx(0.01)
-    cells = cells_of(lifts)
-    del cells["default", 0]
-    partial = study_summary.document("small", study, cells)
-    assert partial["points"][1]["claims"][0]["against_first"]["values"] == [pytest.approx(0.01)]
-
-
-def test_a_study_under_way_says_so(swept):
-    study = small(claim=[])
-    document = study_summary.document("small", study, {})
-    assert [one["arms"] for one in document["points"]] == [{}, {}]
-    assert study_table.notes(document) == ["0 of 4 cells are done."]
-    study_table.render(document)
-    study_figure.figure(document)
-    assert study_table.notes(swept | {"programs": ["a", "b"]}) == [
-        "3 of 6 cells are done." if swept["cells_done"] == 3 else
-        "Cells of 2 versions of the program are mixed; --again starts anew."
-    ]  # fmt: skip
-
-
-def test_figures_are_of_the_documents_alone(swept):
-    lines = study_figure.figure(swept)
-    assert [trace.name for trace in lines.data] == ["Wide", "Deep"]
-    assert list(lines.data[1].x) == [0.0, 0.2, 0.4]
-    assert list(lines.data[1].y) == pytest.approx([-0.02, 0.02, 0.05])
-    assert lines.data[1].error_y.array[0] == pytest.approx(lines.data[1].error_y.arrayminus[0])
-    sweep = [{"knob": "world.drift", "values": [0.0, 0.2]}, {"knob": "world.apps", "values": [500, 900]}]
-    study = small(variant=[], sweep=sweep, claim=[])
-    lifts = {point.name: {"wide": [0.0], "deep": [0.01 * at]} for at, point in enumerate(study.points())}
-    maps = study_figure.figure(study_summary.document("two", study, cells_of(lifts)))
-    assert [trace.type for trace in maps.data] == ["heatmap", "heatmap"]
-    assert [list(row) for row in maps.data[0].z] == [[0.0, 0.02], [0.01, 0.03]]
-    assert maps.data[1].text[1][1] == "Deep<br>+3.0%"
-
-
-def test_the_dashboard_finds_the_points(swept):
-    from dashboard import studies
-
-    study = studies.read("drift", swept)
-    (line,) = study.lines
-    assert len(study.frontiers) == 1
-    assert line.arm == "deep"
-    assert dict(zip(line.x, line.y, strict=True)) == pytest.approx({0.0: -0.02, 0.2: 0.02, 0.4: 0.05})
-
-
-@pytest.mark.parametrize(
-    ("value", "form", "difference", "text"),
-    [
-        (0.7123, "auc", False, "0.7123"), (-0.0021, "auc", True, "−0.0021"), (0.039, "lift", False, "+3.90%"),
-        (0.31, "share", False, "31.00%"), (0.01, "share", True, "+1.00%"), (12345., "count", False, "12,345"),
-        (1.234, "number", False, "1.23"), (None, "auc", False, "–"),
-    ],
-)  # fmt: skip
-def test_figures_as_people_read_them(value, form, difference, text):
-    assert study_table.figure(value, form, difference=difference) == text
-
-
 def test_the_command(done):
     root, document, _ = done
     listed = CliRunner().invoke(app, ["study"], env={"COLUMNS": "200"})
@@ -558,24 +383,6 @@ def test_the_command_keeps_a_page_up_to_date(done):
     assert "stale" not in text
 
 
-def test_a_study_as_markdown(swept):
-    lines = study_markdown.markdown(swept, "storelift study drift").split("\n")
-    assert lines[0] == "    storelift study drift"
-    assert "| 0.2 | Wide | 0.7000 | 0.00% | 0.00% |" in lines
-    assert "|  | **Deep** | 0.7000 | +2.00% ± 12.71 | +2.00% ± 12.71 |" in lines
-    assert lines[-1] == "Wide leads up to about 0.1, Deep beyond (between 0 and 0.2)."
-    study = small(measures=["expected_lift"], claim=[ORDER])
-    lifts = {
-        "default": {"wide": [0.0, 0.0], "deep": [0.01, 0.05]},
-        "frozen": {"wide": [0.0, 0.0], "deep": [0.02, 0.06]},
-    }
-    text = study_markdown.markdown(study_summary.document("small", study, cells_of(lifts)), "a command")
-    assert "| change against default, within a seed | arm | expected lift |" in text
-    assert "|  | Deep | +1.00%" in text
-    assert "| up | " in text
-    assert "2 of 2 | 2 of 2 |" in text
-
-
 def _toml(data: dict) -> str:
     from experiment import toml
 
@@ -604,9 +411,3 @@ def test_again_deletes_what_there_is(done, tmp_path):
     forget("small", copy)
     assert not (copy / "studies" / "small").exists()
     assert not (copy / "studies" / "small.json").exists()
-
-
-@pytest.mark.parametrize("name", sorted(set(study_plan.shipped()) - {"paper", "reference"}))
-def test_a_page_in_docs_has_room_for_each_study(name):
-    docs = Path(__file__).parents[2] / "docs"
-    read_page(docs / ("why.md" if name == "ablations" else "findings.md"), f"study {name}")
