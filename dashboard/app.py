@@ -7,61 +7,64 @@ import streamlit as st
 from dashboard import shell, words
 from experiment.words import arm_name
 
-st.set_page_config(
-    page_title="Storelift", page_icon=shell.HERE / "icon.svg", layout="wide", initial_sidebar_state=300
-)
-st.logo(shell.HERE / "icon.svg", size="large")
-st.html(shell.HERE / "style.css")
-shell.refresh()
-
-PAGES = {
-    "Result": [
-        st.Page(
-            "views/overview.py",
-            title="Overview",
-            icon=":material/gavel:",
-            default=True,
-            help="Which ranker won, by how much, how sure, and whether to trust it.",
-        ),
-        st.Page(
-            "views/lift.py",
-            title="Lift",
-            icon=":material/show_chart:",
-            help="The lift over the days, and in parts.",
-        ),
-        st.Page(
-            "views/quality.py", title="Quality", icon=":material/target:", help="AUC, calibration, the gate."
-        ),
-        st.Page(
-            "views/latency.py", title="Latency", icon=":material/speed:", help="Milliseconds per request."
-        ),
-        st.Page(
-            "views/generalise.py",
-            title="Memorise, generalise",
-            icon=":material/psychology:",
-            url_path="generalise",
-            help="Where the rankers differ, and why.",
-        ),
-    ],
-    "Run": [
-        st.Page("views/live.py", title="Live", icon=":material/monitor_heart:", help="How the run is doing."),
-        st.Page(
-            "views/data.py",
-            title="Data",
-            icon=":material/table_view:",
-            help="What was logged, and the truth.",
-        ),
-    ],
-    "All runs": [
-        st.Page(
-            "views/compare.py", title="Compare", icon=":material/compare_arrows:", help="Runs side by side."
-        ),
-        st.Page("views/start.py", title="Start", icon=":material/play_arrow:", help="A new experiment."),
-    ],
-}
-
-
 OF_ALL_RUNS = ("Compare", "Start")  # pages that are of no run in particular
+
+
+def pages() -> dict[str, list[st.Page]]:
+    """The pages by the sections of the menu."""
+    return {
+        "Result": [
+            st.Page(
+                "views/overview.py",
+                title="Overview",
+                icon=":material/gavel:",
+                default=True,
+                help="Which ranker won, by how much, how sure, and whether to trust it.",
+            ),
+            st.Page(
+                "views/lift.py",
+                title="Lift",
+                icon=":material/show_chart:",
+                help="The lift over the days, and in parts.",
+            ),
+            st.Page(
+                "views/quality.py",
+                title="Quality",
+                icon=":material/target:",
+                help="AUC, calibration, the gate.",
+            ),
+            st.Page(
+                "views/latency.py", title="Latency", icon=":material/speed:", help="Milliseconds per request."
+            ),
+            st.Page(
+                "views/generalise.py",
+                title="Memorise, generalise",
+                icon=":material/psychology:",
+                url_path="generalise",
+                help="Where the rankers differ, and why.",
+            ),
+        ],
+        "Run": [
+            st.Page(
+                "views/live.py", title="Live", icon=":material/monitor_heart:", help="How the run is doing."
+            ),
+            st.Page(
+                "views/data.py",
+                title="Data",
+                icon=":material/table_view:",
+                help="What was logged, and the truth.",
+            ),
+        ],
+        "All runs": [
+            st.Page(
+                "views/compare.py",
+                title="Compare",
+                icon=":material/compare_arrows:",
+                help="Runs side by side.",
+            ),
+            st.Page("views/start.py", title="Start", icon=":material/play_arrow:", help="A new experiment."),
+        ],
+    }
 
 
 def sidebar(title: str) -> None:
@@ -108,6 +111,18 @@ def sidebar(title: str) -> None:
             )
 
 
-page = st.navigation(PAGES)
-sidebar(page.title)
-page.run()
+def main() -> None:
+    """One turn of the window."""
+    st.set_page_config(
+        page_title="Storelift", page_icon=shell.HERE / "icon.svg", layout="wide", initial_sidebar_state=300
+    )
+    st.logo(shell.HERE / "icon.svg", size="large")
+    st.html(shell.HERE / "style.css")
+    shell.refresh()
+    page = st.navigation(pages())
+    sidebar(page.title)
+    page.run()
+
+
+if __name__ == "__main__":  # a process that is spawned from the window's imports this file, too
+    main()

@@ -331,3 +331,11 @@ def test_a_day_that_an_arm_did_not_serve_gives_way(window, shared):
     assert not at.exception
     assert at.selectbox(key="day").value == 3
     assert at.selectbox(key="request").value in at.selectbox(key="request").options
+
+
+def test_a_process_that_is_spawned_from_the_windows_opens_none(capfd):
+    """Spawned processes import the script that their parent runs, under another name."""
+    import runpy
+
+    runpy.run_path(str(Path(launch.__file__).parent / "app.py"), run_name="__mp_main__")
+    assert capfd.readouterr() == ("", "")
