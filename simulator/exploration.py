@@ -21,6 +21,8 @@ _BEFORE = 14.0
 """Log time by which the quadrature starts before the fastest app's mean; sooner has chance 1e-6."""
 _NEGLIGIBLE = 1e-9
 _FINISHED = 1e-7
+_LANES = 8
+"""Nodes of the quadrature that are worked on at once."""
 
 
 def slates(
@@ -89,50 +91,76 @@ def _propensities(scores: Any, slate: Any) -> Any:
     # Gumbel noise is an exponential race: app j arrives at a time of rate exp(score_j), and stands at
     # position s when s others arrive before it. The trapezoidal rule over log time converges exponentially.
     # Each node doubles the time, so that the chance q of having arrived becomes q (2 - q): no exponential.
+    # Nodes are lanes: `_LANES` of them go through the same sums side by side.
     B, C = scores.shape
     S = slate.shape[1]
     out = np.zeros((B, S), np.float32)
+    chance = np.empty(S, np.float64)
     rate = np.empty(C, np.float64)
-    arrived = np.empty(C, np.float64)
-    among_rest = np.empty(S, np.float64)
-    among_others = np.empty(S, np.float64)
+    arrived = np.empty((C, _LANES), np.float64)
+    waiting = np.empty((S, _LANES), np.float64)
+    density = np.empty((S, _LANES), np.float64)
+    ahead = np.empty((S + 1, S, _LANES), np.float64)
+    behind = np.empty((S + 1, S, _LANES), np.float64)
     shown = np.empty(C, np.bool_)
+    last = _LANES - 1
     for b in range(B):
         shown[:] = False
+        chance[:] = 0.0
         fastest = scores[b, slate[b, 0]]
         for s in range(S):
             shown[slate[b, s]] = True
             fastest = max(fastest, scores[b, slate[b, s]])
         for c in range(C):
             rate[c] = math.exp(scores[b, c] - fastest - _BEFORE)
-            arrived[c] = -math.expm1(-rate[c])
+            arrived[c, 0] = -math.expm1(-rate[c])
         while True:
-            among_rest[:] = 0.0
-            among_rest[0] = 1.0
             for c in range(C):
-                if not shown[c] and arrived[c] > _NEGLIGIBLE:
-                    _count(among_rest, arrived[c])
+                for n in range(1, _LANES):
+                    arrived[c, n] = arrived[c, n - 1] * (2.0 - arrived[c, n - 1])
+            for s in range(S):
+                moment = rate[slate[b, s]]
+                waiting[s, 0] = math.exp(-moment)
+                density[s, 0] = _STEP * moment * waiting[s, 0]
+                for n in range(1, _LANES):
+                    moment *= 2.0
+                    waiting[s, n] = waiting[s, n - 1] * waiting[s, n - 1]
+                    density[s, n] = _STEP * moment * waiting[s, n]
+            # How many arrived: those not shown and the slate's before s (`ahead`); those after s (`behind`).
+            ahead[0] = 0.0
+            ahead[0, 0] = 1.0
+            behind[S] = ahead[0]
+            for c in range(C):
+                if not shown[c] and arrived[c, last] > _NEGLIGIBLE:
+                    _count(ahead[0], ahead[0], arrived[c])
+            for s in range(S):
+                _count(ahead[s], ahead[s + 1], arrived[slate[b, s]])
+            for s in range(S - 1, 0, -1):
+                _count(behind[s + 1], behind[s], arrived[slate[b, s]])
             left = 0.0
             for s in range(S):
-                app = slate[b, s]
-                among_others[:] = among_rest
-                for other in range(S):
-                    if other != s:
-                        _count(among_others, arrived[slate[b, other]])
-                waiting = math.exp(-rate[app])
-                out[b, s] += _STEP * rate[app] * waiting * among_others[s]
-                left += waiting * among_others.sum()
+                for k in range(s + 1):
+                    for n in range(_LANES):
+                        chance[s] += density[s, n] * ahead[s, k, n] * behind[s + 1, s - k, n]
+                before = 0.0
+                for k in range(S):
+                    before += behind[s + 1, k, last]
+                    left += waiting[s, last] * ahead[s, S - 1 - k, last] * before
             if left < _FINISHED:
                 break
             for c in range(C):
-                rate[c] *= 2.0
-                arrived[c] *= 2.0 - arrived[c]
+                rate[c] *= 2.0**_LANES
+                arrived[c, 0] = arrived[c, last] * (2.0 - arrived[c, last])
+        for s in range(S):
+            out[b, s] = chance[s]
     return out
 
 
 @njit(cache=True, inline="always")
-def _count(counts: Any, chance: Any) -> None:
-    """Adds an arrival that comes with `chance` to the distribution `counts` of their number, in place."""
+def _count(counts: Any, out: Any, chances: Any) -> None:
+    """Adds an arrival to the distribution `counts` of their number, [S, lanes]; into `out`, maybe itself."""
     for k in range(len(counts) - 1, 0, -1):
-        counts[k] = counts[k] * (1.0 - chance) + counts[k - 1] * chance
-    counts[0] *= 1.0 - chance
+        for n in range(_LANES):
+            out[k, n] = counts[k, n] + chances[n] * (counts[k - 1, n] - counts[k, n])
+    for n in range(_LANES):
+        out[0, n] = counts[0, n] - chances[n] * counts[0, n]
