@@ -24,9 +24,12 @@ EMPTY = np.uint64(0xFFFF_FFFF_FFFF_FFFF)
 
 MAX_LOAD = 0.6
 SMALLEST = 1024
+AT_ONCE = 4_000_000
+"""Pairs that `grow_and_forget` holds at a time, about."""
 
 _SHIFT, _M1, _M2 = np.uint64(32), np.uint64(0xBF58_476D_1CE4_E5B9), np.uint64(0x94D0_49BB_1331_11EB)
 _S1, _S2, _S3 = np.uint64(30), np.uint64(27), np.uint64(31)
+_PIECE = np.uint64(40)  # above the bits that place a pair, in any table that fits into memory
 _ONE, _LIMIT, _INT31 = np.uint64(1), -(2**31 - 1), 2**31 - 1
 
 
@@ -72,10 +75,16 @@ def _count_rows(
     row: int,
     used: int,
     limit: int,
+    piece: int,
+    pieces: int,
 ) -> tuple[int, int]:
-    """Counts the pairs of rows from `row` on, while no row can overfill the table: next row, used slots."""
+    """Counts the pairs of rows from `row` on, while no row can overfill the table: next row, used slots.
+
+    Of the pairs it counts those whose hash is in `piece` of `pieces`, a power of 2.
+    """
     width, shown = lefts.shape[1], rights.shape[1]
     mask = np.uint64(len(keys) - 1)
+    ours, those = np.uint64(piece), np.uint64(pieces - 1)
     pairs = np.empty(width * shown, np.uint64)
     slots = np.empty(width * shown, np.uint64)
     while row < len(lefts) and used + width * shown <= limit:
@@ -90,8 +99,9 @@ def _count_rows(
             for s in range(shown):
                 if rights[row, s] >= 0:
                     pairs[total] = pair_key(left, rights[row, s])
-                    slots[total] = mix(pairs[total]) & mask
-                    total += 1
+                    hashed = mix(pairs[total])
+                    slots[total] = hashed & mask
+                    total += (hashed >> _PIECE) & those == ours
         for j in range(total):  # slots known ahead let the processor wait for several at a time
             slot = slots[j]
             while keys[slot] != pairs[j] and keys[slot] != EMPTY:
@@ -174,16 +184,55 @@ class CrossDictionary:
 
     def count_pairs(self, lefts: ArrayLike, rights: ArrayLike) -> Self:
         """The first half of `grow_pairs`, for data that comes in parts: counts, but gives no ids yet."""
-        left, right = _int32_rows("lefts", lefts), _int32_rows("rights", rights)
-        if len(left) != len(right):
-            raise ValueError(f"rights: got {len(right)} rows, those of lefts, {len(left)}, are allowed")
+        self._count(*_rows(lefts, rights))
+        return self
+
+    def grow_and_forget(self, lefts: ArrayLike, rights: ArrayLike) -> Self:
+        """As `grow_pairs` and then `forget_rare`, but never with all rare pairs in memory.
+
+        The pairs are counted piece by piece, by their hash: far fewer come to an id than are seen.
+        """
+        left, right = _rows(lefts, rights)
+        if self.used > len(self.by_id):  # counts so far, to be gone on with
+            return self.grow_pairs(left, right).forget_rare()
+        seen = int(np.count_nonzero(left >= 0)) * right.shape[1]
+        pieces = 1 << max(0, -(-seen // AT_ONCE) - 1).bit_length()
+        new: list[tuple[Keys, NDArray[np.int32]]] = []
+        scratch = CrossDictionary(self.min_count)
+        for piece in range(pieces):
+            scratch._empty()
+            scratch._count(left, right, piece, pieces)
+            often = np.flatnonzero(scratch.ids <= -self.min_count)
+            keys, counts = scratch.keys[often], scratch.ids[often]
+            unknown = self.lookup(keys >> _SHIFT, keys.astype(np.uint32)) == 0
+            new.append((keys[unknown], counts[unknown]))
+        keys, counts = (np.concatenate(parts) for parts in zip(*new, strict=True))
+        keys = keys[np.lexsort((keys, counts))]
+        ids = np.arange(self.size, self.size + len(keys), dtype=np.int32)
+        self._reserve(self.used + len(keys))
+        _insert_all(self.keys, self.ids, keys, ids)
+        self.size += len(keys)
+        self.by_id = np.concatenate([self.by_id, keys])
+        self.used = len(self.by_id)
+        return self
+
+    def _count(
+        self, left: NDArray[np.int32], right: NDArray[np.int32], piece: int = 0, pieces: int = 1
+    ) -> None:
         per_row = left.shape[1] * right.shape[1]
         row = 0
         while row < len(left) and per_row:
             self._reserve(self.used + per_row)
             limit = int(MAX_LOAD * len(self.keys))
-            row, self.used = _count_rows(self.keys, self.ids, left, right, row, self.used, limit)
-        return self
+            row, self.used = _count_rows(
+                self.keys, self.ids, left, right, row, self.used, limit, piece, pieces
+            )
+
+    def _empty(self) -> None:
+        """Forgets every pair, but keeps the capacity."""
+        self.keys.fill(EMPTY)
+        self.ids.fill(0)
+        self.used = 0
 
     def assign_ids(self) -> Self:
         """The second half of `grow_pairs`: the pairs that have come to `min_count` get the next ids."""
@@ -199,8 +248,7 @@ class CrossDictionary:
 
         The capacity stays too: the next days will want it, and growing there again costs more than the days.
         """
-        self.keys.fill(EMPTY)
-        self.ids.fill(0)
+        self._empty()
         _insert_all(self.keys, self.ids, self.by_id, np.arange(1, self.size, dtype=np.int32))
         self.used = len(self.by_id)
         return self
@@ -271,6 +319,13 @@ class HashedCross:
         lefts, rights, out = _broadcast(left, right)
         _hash_all(self.buckets, lefts, rights, out.reshape(-1))
         return out
+
+
+def _rows(lefts: ArrayLike, rights: ArrayLike) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
+    left, right = _int32_rows("lefts", lefts), _int32_rows("rights", rights)
+    if len(left) != len(right):
+        raise ValueError(f"rights: got {len(right)} rows, those of lefts, {len(left)}, are allowed")
+    return left, right
 
 
 def _int32_rows(name: str, numbers: ArrayLike) -> NDArray[np.int32]:

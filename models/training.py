@@ -153,23 +153,23 @@ class Learned(ABC):
 
     def score(self, requests: Requests) -> Array:
         """Log odds of acquisition, float32[B, C], as the published form gives them."""
-        return self.publish().score(requests)
+        if self._published is None:
+            self._published = self.publish()
+        return self._published.score(requests)
 
     def publish(self) -> Published:
-        """The immutable form that serves."""
-        if self._published is None:
-            parts = {name: part.published() for name, part in self.parts.items()}
-            arrays = part_arrays({"features": self.features.published(), **parts})
-            wide = getattr(self.settings, "wide", None)
-            meta = describe(
-                self.cardinalities,
-                self._features_settings,
-                wide.crosses if wide is not None else (),
-                1.0 if self.joint else 1.0 / len(self.parts),
-                self.features.last_day,
-            )
-            self._published = Published(self.apps, self.kind, meta, arrays)
-        return self._published
+        """The immutable form that serves; it is not kept here, as it may be large."""
+        parts = {name: part.published() for name, part in self.parts.items()}
+        arrays = part_arrays({"features": self.features.published(), **parts})
+        wide = getattr(self.settings, "wide", None)
+        meta = describe(
+            self.cardinalities,
+            self._features_settings,
+            wide.crosses if wide is not None else (),
+            1.0 if self.joint else 1.0 / len(self.parts),
+            self.features.last_day,
+        )
+        return Published(self.apps, self.kind, meta, arrays)
 
     def save(self, folder: Path) -> None:
         """Writes the whole state, optimisers included, into the existing `folder`."""

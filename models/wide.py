@@ -57,12 +57,11 @@ class LinearPart:
         """Makes room for the apps of the vocabulary and for pairs that are now frequent enough."""
         self.first.grow(self.layout.rows + self.layout.stride * (day.features.app_vocabulary.size - 1))
         if self.crosses is not None:
-            if (
-                day.features.last_day is not None
-                and day.features.last_day % self.settings.cross_window_days == 0
-            ):
+            last, window = day.features.last_day, self.settings.cross_window_days
+            if last is not None and last % window == 0 and window > 1:
                 self.crosses.forget_rare()
-            self.crosses.grow_pairs(day.installed, day.apps)
+            grow = self.crosses.grow_pairs if window > 1 else self.crosses.grow_and_forget
+            grow(day.installed, day.apps)
             self.pairs.grow(self.crosses.size)
             self._packed = self._pack()
 

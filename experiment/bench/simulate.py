@@ -172,12 +172,18 @@ def show(document: dict[str, Any]) -> None:
 def _whole(one: dict[str, Any]) -> str:
     every = one["workers"] * one["seconds"]
     parts = ", ".join(f"{words} {seconds / every:.0%}" for words, seconds in one["worker_seconds"].items())
+    phases = "; ".join(
+        f"{name.replace('_', '-')} {_thousands(one[name]['impressions_per_second'])} shown and "
+        f"{_thousands(one[name]['impressions_trained_per_second'])} trained on"
+        for name in ("pre_period", "experiment")
+    )
     return (
         f"\na whole run ({one['preset']}, {len(one['arms'])} arms, {one['days']} days, retrained nightly): "
         f"{_thousands(one['impressions_per_second'])} thousand impressions per second, "
         f"{_thousands(one['impressions_per_cpu_second'])} per CPU-second;\n"
         f"{one['impressions']:,} shown and {one['impressions_trained']:,} trained on "
-        f"in {one['seconds']:.0f} s by {one['workers']} workers, whose time went to: {parts}\n"
+        f"in {one['seconds']:.0f} s by {one['workers']} workers, whose time went to: {parts};\n"
+        f"thousands a second of the {phases}\n"
     )
 
 

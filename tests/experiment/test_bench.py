@@ -127,6 +127,14 @@ def test_a_whole_run_counts_every_day_and_night(tmp_path):
     assert 0 < one["impressions_trained"] <= 2 * one["impressions"]
     assert sum(one["worker_seconds"].values()) == pytest.approx(one["seconds"], abs=0.1)
     assert one["impressions_per_second"] == pytest.approx(one["impressions"] / one["seconds"], rel=0.01)
+    phases = one["pre_period"], one["experiment"]
+    for name in ("impressions", "impressions_trained"):
+        assert sum(phase[name] for phase in phases) == one[name]
+        assert all(
+            phase[name] == pytest.approx(phase[f"{name}_per_second"] * phase["seconds"], rel=0.05)
+            for phase in phases
+        )
+    assert sum(phase["seconds"] for phase in phases) < one["seconds"] + 0.1
     assert "a whole run (tiny, 1 arms, 3 days" in _whole(one)
 
 

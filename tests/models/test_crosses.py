@@ -3,12 +3,14 @@
 import re
 from collections import Counter
 from itertools import product
+from unittest import mock
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from models import crosses as crosses_module
 from models.cross_product import CrossProduct
 from models.crosses import EMPTY, MAX_LOAD, CrossDictionary, HashedCross, find, pair_key
 
@@ -210,3 +212,22 @@ def test_forgetting_rare_pairs_keeps_ids_and_begins_their_counts_anew():
     assert crosses.lookup([1, 2], [5, 6]).tolist() == [1, 0]
     crosses.grow_pairs(np.array([[2]], np.int32), np.array([[6]], np.int32))
     assert crosses.lookup([1, 2], [5, 6]).tolist() == [1, 2]
+
+
+@settings(deadline=None)  # the first example compiles
+@given(st.lists(rows, max_size=4), st.integers(1, 3), st.sampled_from([1, 3, 4_000_000]))
+def test_growing_piece_by_piece_is_growing_and_forgetting(parts, min_count, at_once):
+    ours, known = CrossDictionary(min_count), CrossDictionary(min_count)
+    with mock.patch.object(crosses_module, "AT_ONCE", at_once):
+        for part in parts:
+            ours.grow_and_forget(*arrays(part))
+            known.grow_pairs(*arrays(part)).forget_rare()
+            assert (ours.size, ours.used) == (known.size, known.used)
+            for name, values in known.to_state().items():
+                np.testing.assert_array_equal(ours.to_state()[name], values)
+
+
+def test_what_was_counted_before_counts_when_growing_piece_by_piece():
+    crosses = CrossDictionary(2).count_pairs([[1]], [[5]]).grow_and_forget([[1, 2]], [[5]])
+    assert crosses.lookup([1, 2], [5, 5]).tolist() == [1, 0]
+    assert crosses.used == 1
