@@ -95,5 +95,5 @@ def _frontier(one: Mapping[str, Any], knob: str) -> str:
     low, high = one["between"]
     return (
         f"{arm_name(one['from'])} leads up to about {knob} = {one['at']:.3g}, {arm_name(one['to'])} above "
-        f"(between {low:g} and {high:g})."
+        f"(between {low:g} and {high:g}{'' if one.get('sure', True) else ', by the means alone'})."
     )

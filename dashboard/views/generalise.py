@@ -136,7 +136,11 @@ else:
     )
     st.html(
         markup.table(
-            ["Arm", "Over-generalisation: no exception", "Over-memorisation: the exception has gone"],
+            [
+                "Arm",
+                "Over-generalisation: no exception, now or then",
+                "Over-memorisation: the exception has gone",
+            ],
             slices.trust(found),
         )
     )

@@ -42,8 +42,6 @@ class SeedTask:
 
 def work(task: SeedTask) -> Path:
     """Plays the worlds of a seed that are not there yet; its folder."""
-    import numpy as np
-
     from experiment.folder import atomic
     from experiment.interference.designs import layout
     from experiment.interference.play import play, start
@@ -58,10 +56,48 @@ def work(task: SeedTask) -> Path:
         path = table_path(task.folder, name)
         if not path.exists():
             laid = layout(name, task.config, world, profiles, begin.groups)
-            assert len(np.unique(laid.arm)) in (1, len(task.config.arms))
             atomic.write_table(path, play(begin, laid))
     shutil.rmtree(task.folder / "start", ignore_errors=True)
     return task.folder
+
+
+def refuse_unfit(config: Config, designs: Sequence[str]) -> None:
+    """Raises BadInput, a line per problem, for what the designs can't do, or would pass over in silence."""
+    from experiment import plan
+    from experiment.settings import FaultSettings
+
+    arms, experiment = len(config.arms), config.experiment
+    problems = []
+    if arms < 2:
+        problems.append(f"arms: got {', '.join(config.arms)} alone, allowed: two or more")
+    for arm, settings in config.arms.items():
+        if settings.kind in plan.REFERENCE_KINDS:
+            problems.append(f"arms: got {arm}, which does not learn, allowed: rankers that learn")
+    if experiment.training != "own":
+        problems.append(
+            f"experiment.training: got {experiment.training}, allowed: own, as a design says who learns "
+            "from whom"
+        )
+    if not experiment.warm_start:
+        problems.append("experiment.warm_start: got false, allowed: true in a study of designs")
+    if experiment.stop_when != "never":
+        problems.append("experiment.stop_when: got decided, allowed: never in a study of designs")
+    if config.faults != FaultSettings():
+        problems.append("faults: got some, allowed: none in a study of designs")
+    candidates, least = config.retrieval.candidates, 2 * arms * experiment.shown
+    if "co-diverted" in designs and candidates < least:
+        problems.append(
+            f"retrieval.candidates: got {candidates}, allowed: {least} or more where {arms} arms share the "
+            f"apps and each shows {experiment.shown}"
+        )
+    clusters = config.users.countries * config.users.age_bands
+    if "clustered" in designs and clusters < 2 * arms:
+        problems.append(
+            f"users.countries, users.age_bands: got {clusters} clusters of users, allowed: {2 * arms} "
+            f"or more for {arms} arms"
+        )
+    if problems:
+        raise BadInput("\n".join(problems))
 
 
 def table_path(folder: Path, world: str) -> Path:
@@ -95,7 +131,6 @@ def interference(
     """
     import pyarrow.parquet as pq
 
-    from experiment import plan
     from experiment.executor import open_executor, placed
     from experiment.folder import atomic
     from experiment.interference.designs import DESIGNS, worlds
@@ -114,11 +149,7 @@ def interference(
     tasks = []
     for seed in range(first_seed, first_seed + seeds):
         config = load(preset, settings, seed=seed, arms=arms)
-        if len(config.arms) < 2:
-            raise BadInput(f"arms: got {', '.join(config.arms)} alone, allowed: two or more")
-        for arm, settings_of_arm in config.arms.items():
-            if settings_of_arm.kind in plan.REFERENCE_KINDS:
-                raise BadInput(f"arms: got {arm}, which does not learn, allowed: rankers that learn")
+        refuse_unfit(config, chosen)
         own = folder / f"seed{seed}-{config.config_hash()}-{program()}"
         tasks.append(SeedTask(own, config, worlds(config, chosen)))
     played: list[int] = []

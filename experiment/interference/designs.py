@@ -29,6 +29,9 @@ DESIGNS = {
 ONLY = "only "
 """Begins the name of a world that one arm has to itself."""
 
+TURNED = "co-diverted, turned "
+"""Begins the name of a world where each arm has the apps of another one; a number says how far."""
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Layout:
@@ -48,8 +51,9 @@ class Layout:
 
 
 def worlds(config: Config, designs: tuple[str, ...]) -> tuple[str, ...]:
-    """The worlds of a seed: each arm's own, then the designs."""
-    return (*(f"{ONLY}{arm}" for arm in config.arms), *designs)
+    """The worlds of a seed: each arm's own, the designs, and `co-diverted` with the apps handed round."""
+    turns = range(1, len(config.arms)) if "co-diverted" in designs else ()
+    return (*(f"{ONLY}{arm}" for arm in config.arms), *designs, *(f"{TURNED}{turn}" for turn in turns))
 
 
 def layout(name: str, config: Config, world: World, profiles: Profiles, groups: Array) -> Layout:
@@ -66,7 +70,11 @@ def layout(name: str, config: Config, world: World, profiles: Profiles, groups: 
     if name == "clustered":
         cluster = clusters(config, profiles)
         return Layout(in_blocks(cluster, len(config.arms), config.seed)[cluster], cluster, own_log=False)
-    corpus = corpora(world.apps, len(config.arms), config.seed) if name == "co-diverted" else None
+    corpus = None
+    if name == "co-diverted" or name.startswith(TURNED):
+        turn = int(name.removeprefix(TURNED)) if name.startswith(TURNED) else 0
+        arms = len(config.arms)
+        corpus = (corpora(world.apps, arms, config.seed) + np.int16(turn)) % np.int16(arms)
     return Layout(groups, users, own_log=name != "shared", corpus=corpus)
 
 

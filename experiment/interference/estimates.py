@@ -3,7 +3,12 @@
 Two things part an estimate from the global treatment effect: which users happened to be in which arm, and
 the design itself. A seed's worlds have the same users with the same luck, so they can be told apart: `bias`
 is the design's expected lift less that of the very same users under the same arms in the arms' own worlds,
-and `noise` is the latter less the global effect.
+and `noise` is the latter less the global effect; what is left of an estimate's error is the coins of
+acquisition.
+
+Where apps are randomised too, which app went to which arm moves the lift as well: the design's expected lift
+is the mean over all ways to hand the drawn sets round, so that `bias` is none of that. The estimate, its
+standard error and whether its interval holds the global effect are of one experiment, by users alone.
 """
 
 from __future__ import annotations
@@ -15,7 +20,7 @@ from typing import Any
 
 import numpy as np
 
-from experiment.interference.designs import DESIGNS, ONLY
+from experiment.interference.designs import DESIGNS, ONLY, TURNED
 from experiment.stats.moments import Moments
 from experiment.stats.ratio import contrast
 from experiment.study.summary import estimate
@@ -42,7 +47,10 @@ def of_seed(tables: Tables, arms: Sequence[str], control: str, alpha: float) -> 
             c = contrast(_units(found, own[control]), _units(found, own[arm]), alpha=alpha)
             whole = np.ones(len(found["arm"]), bool)
             effect = _lift(alone[arm], whole, alone[control], whole)
-            expected = _lift(found, own[arm], found, own[control])
+            ways = [found]
+            if design == "co-diverted":
+                ways += [_columns(table) for name, table in tables.items() if name.startswith(TURNED)]
+            expected = _mean([_lift(way, own[arm], way, own[control]) for way in ways])
             same = _lift(alone[arm], own[arm], alone[control], own[control])
             ci = [_defined(end) for end in c.lift_ci]
             rows.append(
@@ -126,6 +134,11 @@ def over_seeds(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
             }
         )
     return found
+
+
+def _mean(lifts: Sequence[float | None]) -> float | None:
+    known = [lift for lift in lifts if lift is not None]
+    return sum(known) / len(known) if len(known) == len(lifts) else None
 
 
 def _less(a: float | None, b: float | None) -> float | None:

@@ -11,7 +11,8 @@ from experiment.words import DASH, arm_name, interval, percent
 EXPLAINED = (
     "Bias: the design's expected lift less that of the same users where each arm has the world to itself. "
     "Error: of the estimate, root mean square. Data: impressions learned from, of those that the arm would "
-    "have alone."
+    "have alone. co-diverted: an arm chooses among its own part of the candidates, so its bias is of that "
+    "too, a mean over all ways to hand the apps round; its standard error leaves out which app went where."
 )
 
 

@@ -83,9 +83,15 @@ class Responses:
 
 
 def refuse_unfit(config: Config, path: Path) -> None:
-    """Raises BadInput for a run whose production did not explore on the day."""
+    """Raises BadInput for a run whose production did not explore on the day, or by popularity alone before."""
     if config.production.exploration <= 0:
         raise BadInput(f"{path}: got a run with production.exploration = 0, allowed: more than 0")
+    if all(plan.bootstrapping(config, day) for day in range(config.pre_days()[0], HOLDOUT)):
+        least = config.production.bootstrap_days + 2
+        raise BadInput(
+            f"{path}: got a run with experiment.pre_days = {config.experiment.pre_days}, allowed: {least} or "
+            "more, so that production's model has served before the day that is held out"
+        )
 
 
 def logged_day(folder: RunFolder) -> Iterator[Logged]:

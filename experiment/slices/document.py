@@ -14,7 +14,7 @@ from experiment.slices.measure import ArmSlices
 from experiment.stats import ratio
 from experiment.stats.moments import Moments, X, Y
 
-FORMAT = 1
+FORMAT = 2
 
 INTERVALS = ("share", "rate", "predicted", "over", "calibration")
 """Ratios that are given with an interval; the true chance is what they are held against."""
@@ -88,10 +88,10 @@ def _cut(name: str, found: ArmSlices, control: ArmSlices | None, alpha: float) -
 
 
 def _over_generalisation(found: ArmSlices, alpha: float) -> dict[str, Any] | None:
-    """Prediction less true chance where no exception is."""
-    if "exception" not in found.moments:
+    """Prediction less true chance where there is no exception and never was one in favour."""
+    if "stale" not in found.moments:
         return None
-    own = found.moments["exception"]
+    own = found.moments["stale"]
     over = ratio.rates(_at(own["over"], 0))
     return {
         "value": _plain(over.rate),

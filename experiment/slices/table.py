@@ -95,15 +95,15 @@ def _exploration(document: Mapping[str, Any]) -> RenderableType:
 
 def trust(document: Mapping[str, Any]) -> RenderableType:
     """Over-generalisation and over-memorisation of each arm, in percentage points."""
-    table = _table("over-generalisation\nno exception", "over-memorisation\nexception gone")
+    table = _table("over-generalisation\nno exception, ever", "over-memorisation\nexception gone")
     for arm, found in document["arms"].items():
         cells = [found["over_generalisation"], found["over_memorisation"]]
         table.add_row(
             arm_name(arm), *(DASH if one is None else points(one["value"], one["ci"]) for one in cells)
         )
     note = Text(
-        "Predicted less true chance, percentage points: where no exception is; and where one in favour has "
-        "gone whose pair was in the training log, over what it is where there never was one.",
+        "Predicted less true chance, percentage points: where no exception is or was; where one in favour "
+        "has gone whose pair was in the training log, over what it is where there never was one.",
         "dim",
     )
     return Group(table, note)

@@ -86,7 +86,12 @@ def _heat_maps(document: Mapping[str, Any], measure: str) -> Any:
         values = {_place(one): (one["arms"].get(arm, {}).get(measure) or {}).get("mean") for one in points}
         maps.append((values, {}))
     leads = {_place(one): one["winner"]["lead"]["mean"] for one in points if one["winner"]}
-    names = {_place(one): arm_name(one["winner"]["first"]) for one in points if one["winner"]}
+    names = {
+        _place(one): f"{arm_name(one['winner']['first'])}, {one['winner']['ahead']} "
+        f"of {one['winner']['lead']['n']}"
+        for one in points
+        if one["winner"]
+    }
     maps.append((dict(leads), names))
     lift = MEASURES[measure].form == "lift"
     for place, (values, words) in enumerate(maps, 1):

@@ -92,8 +92,10 @@ def _claims(document: Mapping[str, Any]) -> list[str]:
 
 
 def _predictors(document: Mapping[str, Any]) -> list[str]:
+    points = [one["label"] for one in document["points"]] if len(document["points"]) > 1 else []
+    alone = [f"at {label}" for label in points]
     lines = _head(
-        ["foretells the first day's lift", "cases", "right sign", "rank correlation", "95%", "error"]
+        ["foretells the first day's lift", "cases", "right sign", "rank correlation", "95%", *alone, "error"]
     )
     for one in document["predictors"]:
         ends = one["spearman_ci"]
@@ -105,6 +107,7 @@ def _predictors(document: Mapping[str, Any]) -> list[str]:
                     str(one["right_sign"]),
                     table.figure(one["spearman"], "number"),
                     DASH if ends is None else f"{ends[0]:.2f} … {ends[1]:.2f}".replace("-", "−"),
+                    *(table.figure(one["by_point"][label], "number") for label in points),
                     percent(one["error"]).lstrip("+"),
                 ]
             )

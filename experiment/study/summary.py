@@ -52,7 +52,7 @@ def document(name: str, study: Study, cells: Cells, points: Sequence[Point] | No
     """
     shown = list(study.points() if points is None else points)
     found = [point_document(study, point, cells) for point in shown]
-    if study.variant:
+    if study.variant and not study.spread:  # the variants of a study of luck are no changes
         for one in found[1:]:
             one["against_first"] = _against(study, found[0], one, cells)
             for claim, first in zip(one["claims"], found[0]["claims"], strict=True):
@@ -80,7 +80,7 @@ def document(name: str, study: Study, cells: Cells, points: Sequence[Point] | No
         "points": found,
         "frontiers": frontiers(study, found),
         "crossings": crossings(study, found),
-        "predictors": predictors(cells.values()) if "offpolicy" in study.extras else [],
+        "predictors": _predictors(cells, shown) if "offpolicy" in study.extras else [],
     }
 
 
@@ -120,12 +120,27 @@ def point_document(study: Study, point: Point, cells: Cells) -> dict[str, Any]:
         "seeds_done": [cell["seed"] for cell in own],
         "arms": figures,
         "lifts": lifts,
-        "winner": winner(figures),
+        "winner": None if study.spread else winner(figures),
         "claims": [claim_document(claim, own) for claim in study.claim],
     }
     if study.spread == "arms":
         document["spread"] = spread.over_arms(own)
     return document
+
+
+def _predictors(cells: Cells, points: Sequence[Point]) -> list[dict[str, Any]]:
+    """What foretells the lift over all cells, and, `by_point`, the rank correlation at each point alone."""
+    rows = predictors(cells.values())
+    alone = {
+        point.label: predictors([cell for (name, _), cell in cells.items() if name == point.name])
+        for point in points
+    }
+    for row in rows:
+        row["by_point"] = {
+            label: next(one["spearman"] for one in own if one["predictor"] == row["predictor"])
+            for label, own in alone.items()
+        }
+    return rows
 
 
 def _spread(study: Study, cells: Cells) -> list[dict[str, Any]]:
@@ -221,11 +236,19 @@ def _along(study: Study, points: Sequence[Mapping[str, Any]]) -> list[Mapping[st
 
 
 def _passing(a: str, b: str, low: Mapping[str, Any], high: Mapping[str, Any]) -> dict[str, Any]:
-    """From a below to b above: between which values, and where their mean expected lifts meet linearly."""
+    """From a below to b above: between which values, and where their mean expected lifts meet linearly.
+
+    It is `sure` where both leads, paired by seed, have intervals that exclude 0.
+    """
     gaps = [_lift(one, a) - _lift(one, b) for one in (low, high)]
+    sure = all(lead["ci"] is not None and lead["ci"][0] > 0 for lead in (_lead(low, a, b), _lead(high, b, a)))
     share = gaps[0] / (gaps[0] - gaps[1]) if gaps[0] != gaps[1] else 0.5
     at = low["value"] + share * (high["value"] - low["value"])
-    return {"from": a, "to": b, "between": [low["value"], high["value"]], "at": at}
+    return {"from": a, "to": b, "between": [low["value"], high["value"]], "at": at, "sure": sure}
+
+
+def _lead(point: Mapping[str, Any], a: str, b: str) -> dict[str, Any]:
+    return estimate(_less(*(point["arms"][arm]["expected_lift"]["values"] for arm in (a, b))))
 
 
 def _lift(point: Mapping[str, Any], arm: str) -> Any:

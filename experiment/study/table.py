@@ -67,7 +67,8 @@ def predictors_table(document: Mapping[str, Any]) -> RenderableType:
     """What foretells the first day's lift: a row per offline figure, the best rank correlation first."""
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False, padding=(0, 1, 0, 0))
     table.add_column("foretells the first day's lift", no_wrap=True)
-    for head in ("cases", "right sign", "rank correlation", "95%", "error"):
+    points = [one["label"] for one in document["points"]] if len(document["points"]) > 1 else []
+    for head in ("cases", "right sign", "rank correlation", "95%", *(f"at {p}" for p in points), "error"):
         table.add_column(head, justify="right", no_wrap=True)
     for one in document["predictors"]:
         ends = one["spearman_ci"]
@@ -77,6 +78,7 @@ def predictors_table(document: Mapping[str, Any]) -> RenderableType:
             str(one["right_sign"]),
             figure(one["spearman"], "number"),
             DASH if ends is None else f"{ends[0]:.2f} … {ends[1]:.2f}".replace("-", "−"),
+            *(figure(one["by_point"][label], "number") for label in points),
             percent(one["error"]).lstrip("+"),
         )
     return table
@@ -88,11 +90,17 @@ def passings(document: Mapping[str, Any]) -> list[str]:
     for one in document["frontiers"]:
         low, high = one["between"]
         words = f"{arm_name(one['from'])} leads up to about {one['at']:.3g}, {arm_name(one['to'])} beyond"
-        lines.append(f"{words} (between {low:g} and {high:g}).")
+        lines.append(f"{words} (between {low:g} and {high:g}{_doubt(one)}).")
     below = [one for one in document["crossings"] if one not in document["frontiers"]]
     return lines + [
-        f"{arm_name(one['to'])} overtakes {arm_name(one['from'])} at about {one['at']:.3g}." for one in below
+        f"{arm_name(one['to'])} overtakes {arm_name(one['from'])} at about {one['at']:.3g}{_doubt(one)}."
+        for one in below
     ]
+
+
+def _doubt(one: Mapping[str, Any]) -> str:
+    """What is added where a lead at either end may be chance."""
+    return "" if one["sure"] else ", by the means alone"
 
 
 def luck(document: Mapping[str, Any]) -> list[str]:

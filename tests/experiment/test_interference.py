@@ -16,6 +16,7 @@ from experiment.folder.rundir import RunFolder
 from experiment.interference import command, designs, estimates, show
 from experiment.interference.play import OUT_OF_REACH, Corpus
 from experiment.loading import load
+from experiment.worlds import world_of
 
 SMALL = ["users.population=10000", "world.apps=400", "experiment.days=2"]
 
@@ -51,7 +52,9 @@ def test_a_design_is_the_ordinary_run_without_a_gate(done, tmp_path, design, tra
 def test_each_arm_has_a_world_to_itself_and_all_worlds_the_same_visits(done):
     root, _ = done
     found = tables(root)
-    assert sorted(found) == ["clustered", "co-diverted", "diverted", "only-deep", "only-wide", "shared"]
+    assert sorted(found) == [
+        "clustered", "co-diverted", "co-diverted,-turned-1", "diverted", "only-deep", "only-wide", "shared",
+    ]  # fmt: skip
     visits = found["only-deep"].column("impressions").to_pylist()
     assert all(table.column("impressions").to_pylist() == visits for table in found.values())
     assert set(found["only-deep"].column("arm").to_pylist()) == {1}
@@ -123,6 +126,26 @@ def test_it_is_shown(done):
         ({"arms": "wide"}, "arms: got wide alone, allowed: two or more"),
         ({"arms": "wide,oracle"}, "arms: got oracle, which does not learn, allowed: rankers that learn"),
         ({"seeds": 0}, "seeds: got 0, allowed: 1 or more"),
+        (
+            {"settings": ["experiment.training=all", "experiment.stop_when=decided", "faults.empty_log=2"]},
+            (
+                "experiment.training: got all, allowed: own, as a design says who learns from whom\n"
+                "experiment.stop_when: got decided, allowed: never in a study of designs\n"
+                "faults: got some, allowed: none in a study of designs"
+            ),
+        ),
+        (
+            {"settings": ["experiment.warm_start=false", "retrieval.candidates=30"]},
+            (
+                "experiment.warm_start: got false, allowed: true in a study of designs\n"
+                "retrieval.candidates: got 30, allowed: 40 or more where 2 arms share the apps and each "
+                "shows 10"
+            ),
+        ),
+        (
+            {"settings": ["users.countries=1", "users.age_bands=3"]},
+            ("users.countries, users.age_bands: got 3 clusters of users, allowed: 4 or more for 2 arms"),
+        ),
     ],
 )
 def test_bad_input(tmp_path, arguments, message):
@@ -181,6 +204,27 @@ def test_bias_and_noise_are_told_apart():
     assert (row["global"], row["same_users"], row["expected"]) == pytest.approx((1.0, 3.0, 2.0))
     assert (row["noise"], row["bias"], row["estimate"]) == pytest.approx((2.0, -1.0, 2.0))
     assert row["data"] == 1.0
+
+
+def test_the_bias_of_shared_out_apps_is_a_mean_over_both_ways_to_share_them():
+    found = {
+        "only a": table([0] * 4, [2, 2, 2, 2]),
+        "only b": table([1] * 4, [2, 2, 2, 2]),
+        "co-diverted": table([0, 0, 1, 1], [1, 1, 3, 3]),
+        "co-diverted, turned 1": table([0, 0, 1, 1], [2, 2, 2, 2]),
+    }
+    (row,) = estimates.of_seed(found, ["a", "b"], "a", 0.05)
+    assert (row["estimate"], row["expected"], row["bias"]) == pytest.approx((2.0, 1.0, 1.0))
+
+
+def test_apps_are_handed_round():
+    config = load("tiny", SMALL, arms="wide,deep")
+    world, users = world_of(config), np.zeros(3, np.int16)
+    profiles = world.profiles(np.arange(3))
+    names = designs.worlds(config, ("shared", "co-diverted"))
+    assert names == ("only wide", "only deep", "shared", "co-diverted", "co-diverted, turned 1")
+    corpora = [designs.layout(name, config, world, profiles, users).corpus for name in names[-2:]]
+    np.testing.assert_array_equal(corpora[0], 1 - corpora[1])
 
 
 def test_clusters_are_the_units_of_the_standard_error():

@@ -249,6 +249,9 @@ def test_refusals(run, copy, tmp_path):
     greedy = RunFolder.create(tmp_path / "greedy", load("tiny", ["production.exploration=0"]))
     with pytest.raises(BadInput, match=r"got a run with production\.exploration = 0, allowed: more than 0$"):
         evaluate(greedy)
+    short = RunFolder.create(tmp_path / "short", load("tiny", ["experiment.pre_days=2"]))
+    with pytest.raises(BadInput, match=r"got a run with experiment\.pre_days = 2, allowed: 3 or more, so"):
+        evaluate(short)
     unfinished = RunFolder.create(tmp_path / "unfinished", load("tiny"))
     with pytest.raises(BadInput, match="stopped before a day was done"):
         offpolicy(unfinished.path)

@@ -71,6 +71,7 @@ def test_a_study_counts_them(tmp_path):
     assert deep["offpolicy_position_dr"]["mean"] is not None
     assert document["points"][0]["arms"]["wide"]["offpolicy_ips"]["mean"] == 0.0
     assert [row["cases"] for row in document["predictors"]] == [1] * len(PREDICTORS)
+    assert [row["by_point"] for row in document["predictors"]] == [{"Small": None}] * len(PREDICTORS)
     assert (
         json.loads((tmp_path / "studies" / "small.json").read_text())["predictors"] == document["predictors"]
     )

@@ -112,7 +112,32 @@ def test_winners_and_the_frontier(swept):
     assert (frontier["from"], frontier["to"], frontier["between"]) == ("wide", "deep", [0.0, 0.2])
     assert frontier["at"] == pytest.approx(0.1)
     assert swept["crossings"] == swept["frontiers"]
-    assert study_table.passings(swept) == ["Wide leads up to about 0.1, Deep beyond (between 0 and 0.2)."]
+    assert not frontier["sure"]  # two seeds say little
+    assert study_table.passings(swept) == [
+        "Wide leads up to about 0.1, Deep beyond (between 0 and 0.2, by the means alone)."
+    ]
+
+
+def test_a_frontier_is_sure_where_both_leads_exclude_0():
+    study = small(variant=[], sweep=[{"knob": "world.drift", "values": [0.0, 0.2]}], claim=[])
+    lifts = {
+        "0.0": {"wide": [0.0, 0.0], "deep": [-0.030, -0.031]},
+        "0.2": {"wide": [0.0, 0.0], "deep": [0.020, 0.021]},
+    }
+    document = study_summary.document("drift", study, cells_of(lifts))
+    assert [one["sure"] for one in document["frontiers"]] == [True]
+    assert study_table.passings(document) == ["Wide leads up to about 0.12, Deep beyond (between 0 and 0.2)."]
+
+
+def test_arms_that_differ_by_luck_alone_have_no_winner():
+    study = small(spread="arms", measures=["expected_lift"])
+    lifts = {
+        name: {arm: [0.0, 0.01 * at] for at, arm in enumerate(("a", "b"))} for name in ("default", "frozen")
+    }
+    document = study_summary.document("aa", study, cells_of(lifts))
+    assert [one["winner"] for one in document["points"]] == [None, None]
+    assert all("against_first" not in one for one in document["points"])
+    assert "**" not in study_markdown.markdown(document, "storelift study aa")
 
 
 def test_two_arms_cross_below_a_third():
@@ -124,7 +149,7 @@ def test_two_arms_cross_below_a_third():
     document = study_summary.document("x", study, cells_of(lifts))
     assert document["frontiers"] == []
     assert [one["to"] for one in document["crossings"]] == ["deep"]
-    assert study_table.passings(document) == ["Deep overtakes Wide at about 750."]
+    assert study_table.passings(document) == ["Deep overtakes Wide at about 750, by the means alone."]
 
 
 def test_variants_are_held_against_the_first_by_seed():
@@ -170,7 +195,7 @@ def test_figures_are_of_the_documents_alone(swept):
     maps = study_figure.figure(study_summary.document("two", study, cells_of(lifts)))
     assert [trace.type for trace in maps.data] == ["heatmap", "heatmap"]
     assert [list(row) for row in maps.data[0].z] == [[0.0, 0.02], [0.01, 0.03]]
-    assert maps.data[1].text[1][1] == "Deep<br>+3.0%"
+    assert maps.data[1].text[1][1] == "Deep, 1 of 1<br>+3.0%"
 
 
 def test_the_dashboard_finds_the_points(swept):
@@ -200,7 +225,7 @@ def test_a_study_as_markdown(swept):
     assert lines[0] == "    storelift study drift"
     assert "| 0.2 | Wide | 0.7000 | 0.00% | 0.00% |" in lines
     assert "|  | **Deep** | 0.7000 | +2.00% ± 12.71 | +2.00% ± 12.71 |" in lines
-    assert lines[-1] == "Wide leads up to about 0.1, Deep beyond (between 0 and 0.2)."
+    assert lines[-1] == "Wide leads up to about 0.1, Deep beyond (between 0 and 0.2, by the means alone)."
     study = small(measures=["expected_lift"], claim=[ORDER])
     lifts = {
         "default": {"wide": [0.0, 0.0], "deep": [0.01, 0.05]},
