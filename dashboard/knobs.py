@@ -12,7 +12,7 @@ PRESETS = {
     "quick": "About a minute; a week, three arms of 10,000 users.",
     "standard": "Minutes; three weeks at the size of quick.",
     "paper": "A quarter of an hour and more; three weeks, 50,000 users in each arm, as in the paper.",
-    "planet": "Minutes, and gigabytes of memory; a billion users, a million apps.",
+    "planet": "Five minutes and 8 GB of memory; a billion users, a million apps.",
     "aa": "All arms serve one and the same model: the true effect is 0.",
 }
 
