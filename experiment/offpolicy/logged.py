@@ -83,7 +83,7 @@ class Responses:
 
 
 def refuse_unfit(config: Config, path: Path) -> None:
-    """Raises BadInput for a run whose production did not explore on the day, or served by popularity before."""
+    """Raises BadInput for a run whose production did not explore, or had no model before the day."""
     if config.production.exploration <= 0:
         raise BadInput(f"{path}: got a run with production.exploration = 0, allowed: more than 0")
     if all(plan.bootstrapping(config, day) for day in range(config.pre_days()[0], HOLDOUT)):
