@@ -9,7 +9,7 @@ from typing import Any
 from dashboard import intact
 from dashboard.figures import Interval, Line
 from dashboard.reading import Document, Run, document
-from experiment.slices.command import SLICES
+from experiment.slices.command import FORMAT, SLICES
 from experiment.words import DASH, arm_name, interval, number, percent
 
 
@@ -54,8 +54,9 @@ EXPLORED = {
 
 
 def found(run: Run) -> Document | None:
-    """The run's slices; None where they have not been measured, or the file is not what was written."""
-    return trusted(run, SLICES)
+    """The run's slices; None where they have not been measured so, or the file is not what was written."""
+    known = trusted(run, SLICES)
+    return known if known is not None and known["format"] == FORMAT else None
 
 
 def trusted(run: Run, name: str) -> Document | None:

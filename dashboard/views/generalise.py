@@ -6,9 +6,22 @@ import shlex
 
 import streamlit as st
 
-from dashboard import figures, lab_figures, markup, memories, part_figures, shell, slices, studies
+from dashboard import (
+    designs,
+    figures,
+    forests,
+    foretold,
+    lab_figures,
+    markup,
+    memories,
+    part_figures,
+    shell,
+    slices,
+    studies,
+)
 from dashboard.figures import Line
 from dashboard.palette import inks
+from experiment.interference.show import EXPLAINED
 from experiment.preference import figure as preference
 from experiment.preference.command import WORLD
 from experiment.words import arm_name, number, percent
@@ -149,6 +162,31 @@ else:
         "whose pair was in the training log, than where there never was one."
     )
 
+shell.heading(
+    "What the log foretold",
+    "Off-policy estimates of each arm's lift, from production's explored log of the day before it served.",
+)
+foretelling = foretold.found(run)
+if foretelling is None:
+    shell.missing(
+        "Not measured for this run",
+        "What IPS, SNIPS and DR would have said of each arm before it served, beside the truth:",
+        run,
+        "storelift offpolicy",
+    )
+else:
+    leaves = foretold.leaves(foretelling)
+    shell.chart(
+        forests.forest(leaves, ink, x="Lift over the control, that day"),
+        key="foretold",
+        alt="Off-policy lifts: "
+        + ", ".join(f"{arm_name(leaf.arm)} by {leaf.label} {percent(leaf.value)}" for leaf in leaves),
+    )
+    st.html(markup.table(foretold.HEAD, foretold.rows(foretelling)))
+    st.caption(
+        "The tick is the true lift of the same models and requests; filled where the interval holds it."
+    )
+
 shell.heading("The world", "How sparse true preferences are, and of what rank.")
 world = slices.trusted(run, WORLD)
 if world is None:
@@ -192,22 +230,42 @@ if not known_studies:
             f"storelift study drift --root {shlex.quote(str(shell.root()))}",
         )
     )
-    st.stop()
-which = st.selectbox("Study", list(known_studies), key="study", bind="query-params", width=320)
-study = known_studies[which]
-st.markdown(f"**{study.title}**")
-st.caption(f"{study.question} {study.seeds} seeds; {study.done} of {study.cells} cells done.")
-if study.lines:
-    hues = inks([line.arm for line in study.lines])
-    last = ", ".join(f"{line.label} {percent(line.y[-1])}" for line in study.lines)
-    shell.chart(
-        figures.lifts(study.lines, hues, band="95% interval over seeds", x=study.knob),
-        key="study-lines",
-        alt=f"Expected lift over {study.knob}. At its last value: {last}",
+else:
+    which = st.selectbox("Study", list(known_studies), key="study", bind="query-params", width=320)
+    study = known_studies[which]
+    st.markdown(f"**{study.title}**")
+    st.caption(f"{study.question} {study.seeds} seeds; {study.done} of {study.cells} cells done.")
+    if study.lines:
+        hues = inks([line.arm for line in study.lines])
+        last = ", ".join(f"{line.label} {percent(line.y[-1])}" for line in study.lines)
+        shell.chart(
+            figures.lifts(study.lines, hues, band="95% interval over seeds", x=study.knob),
+            key="study-lines",
+            alt=f"Expected lift over {study.knob}. At its last value: {last}",
+        )
+    else:
+        st.html(markup.empty("No cell is done yet", "Lines appear as the study goes on."))
+    for sentence in study.frontiers:
+        st.markdown(f"- {sentence}")
+    if study.rows:
+        st.html(markup.table([study.knob, "Winner", "Lead", "Ahead in seeds", "Seeds done"], study.rows))
+
+shell.heading(
+    "Designs under interference",
+    "Rankers that learn from one log teach each other: what each design of the experiment makes of the "
+    "effect that either arm would have alone.",
+)
+compared = designs.found(shell.root())
+if not compared:
+    st.html(
+        markup.empty(
+            "No design compared here yet",
+            "Worlds of one arm each, beside those of four designs, over seeds:",
+            f"storelift interference --root {shlex.quote(str(shell.root()))}",
+        )
     )
 else:
-    st.html(markup.empty("No cell is done yet", "Lines appear as the study goes on."))
-for sentence in study.frontiers:
-    st.markdown(f"- {sentence}")
-if study.rows:
-    st.html(markup.table([study.knob, "Winner", "Lead", "Ahead in seeds", "Seeds done"], study.rows))
+    chosen = st.selectbox("Comparison", list(compared), key="designs", bind="query-params", width=320)
+    shell.chart(compared[chosen].figure, key=f"designs-{chosen}", alt=compared[chosen].takeaway)
+    st.html(markup.table(designs.HEAD, compared[chosen].rows))
+    st.caption(f"{compared[chosen].words} {EXPLAINED}")

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from experiment.slices.measure import SliceTask
 
 SLICES = "metrics/slices.json"
+FORMAT = 2
+"""Of the document; one of another format is measured anew."""
 
 Tell = Callable[[int, int], None]
 """Is told how many arms of how many are done."""
@@ -45,7 +47,7 @@ def find_slices(
     """
     from experiment.executor import open_executor, placed
     from experiment.folder.rundir import RunFolder
-    from experiment.slices.document import FORMAT, build
+    from experiment.slices.document import build
     from experiment.slices.measure import ArmSlices, measure
     from experiment.truth.command import days_run, refuse_dropped, refuse_unfinished
 

@@ -9,12 +9,11 @@ from typing import Any
 import numpy as np
 
 from experiment.config import Config
+from experiment.slices.command import FORMAT
 from experiment.slices.cuts import CUTS
 from experiment.slices.measure import ArmSlices
 from experiment.stats import ratio
 from experiment.stats.moments import Moments, X, Y
-
-FORMAT = 2
 
 INTERVALS = ("share", "rate", "predicted", "over", "calibration")
 """Ratios that are given with an interval; the true chance is what they are held against."""

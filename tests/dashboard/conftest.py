@@ -23,6 +23,7 @@ from experiment.loading import load
 from experiment.quality import Quality
 from experiment.reporting import report
 from experiment.reporting.outcomes import Outcomes, users_table
+from experiment.slices.command import FORMAT
 from models.gate import Verdict
 from simulator.log import write_log, write_truth
 from simulator.schema import Log, Requests, Truth
@@ -296,7 +297,7 @@ def sliced() -> dict[str, Any]:
         }
 
     return {
-        "format": 1,
+        "format": FORMAT,
         "control": "wide",
         "alpha": 0.05,
         "days": [1],

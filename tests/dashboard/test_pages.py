@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from dashboard import launch
+from dashboard import foretold, launch
 from experiment.folder import lock
 from experiment.folder.journal import LOCK
 
@@ -192,6 +192,57 @@ def test_slices_and_the_world_are_read_from_the_run(window, maker, sliced, says)
     at.selectbox(key="of-parts").set_value("auc").run()
     assert not at.exception
     assert any("AUC within the part" in chart.proto.spec for chart in at.get("plotly_chart"))
+
+
+def test_what_the_log_foretold_is_read_from_the_run(window, maker, says):
+    from experiment.folder.rundir import RunFolder
+
+    path = maker.run(requests=False)
+    at = window(maker.root, page="generalise")
+    assert "storelift offpolicy" in says(at)
+    figures = {"offline_auc": 0.8, "gauc": 0.7, "log_loss": 0.2}
+    deep = {
+        "arm": "deep",
+        "expected_lift": 0.02,
+        "estimates": {
+            "direct": {"lift": -0.1, "ci": [-0.11, -0.09]},
+            "ips": {"lift": 0.031, "ci": [0.01, 0.05]},
+            "snips": {"lift": None, "ci": None},
+        },
+    }
+    document = {"arms": {"deep": figures, "wide": figures}, "comparisons": [deep]}
+    folder = RunFolder.open(path)
+    folder.write_json(path / "metrics" / "offpolicy.json", document)
+    folder.finish_day(3)
+    at = window(maker.root, page="generalise")
+    assert not at.exception
+    said = says(at)
+    assert said.index("+3.1% (+1.0 … +5.0%)") > said.index("IPS")
+    made = foretold.leaves(document)
+    assert [leaf.label for leaf in made if leaf.sure] == ["IPS"]
+    assert [row[0] for row in foretold.rows(document)] == ["Wide", "Deep"]
+
+
+def test_designs_are_shown(window, maker, says):
+    maker.run(requests=False)
+    at = window(maker.root, page="generalise")
+    assert "storelift interference" in says(at)
+    one = {
+        name: {"mean": 0.01, "ci": [-0.01, 0.03], "values": [0.0, 0.02]} for name in ("global", "bias", "se")
+    }
+    one |= {"design": "shared", "arm": "deep", "error": 0.02, "covered": 1, "seeds": 2, "data": {"mean": 1.0}}
+    document = {
+        "arms": ["wide", "deep"], "control": "wide", "preset": "quick", "days": 7, "users": 20_000,
+        "seeds": [0, 1], "seeds_asked": 3, "designs": [one],
+    }  # fmt: skip
+    (maker.root / "interference").mkdir()
+    (maker.root / "interference" / "a.json").write_text(json.dumps(document))
+    (maker.root / "interference" / "b.json").write_text("{}")
+    at = window(maker.root, page="generalise")
+    assert not at.exception
+    said = says(at)
+    assert "Deep against Wide: 2 of 3 seeds, 7 days, 20,000 users of preset quick." in said
+    assert "1 of 2" in said
 
 
 def test_a_study_is_shown(window, maker, says):
