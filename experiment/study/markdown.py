@@ -29,7 +29,7 @@ def made(document: Mapping[str, Any]) -> str:
     seeds = document["seeds"]
     text = (
         f"{document['title']}: preset {document['preset']}, seeds {seeds[0]} to {seeds[-1]}, "
-        f"{document['cpu_seconds'] / 60:.0f} CPU-minutes. Means ± half of the 95% t-interval over seeds."
+        f"{document['cpu_seconds'] / 60:.0f} CPU-minutes. {table.means(document)}"
     )
     given = ", ".join(f"`{path}={json.dumps(value)}`" for path, value in document["set"].items())
     return f"{text} With {given}." if given else text
@@ -48,9 +48,7 @@ def _figures(document: Mapping[str, Any]) -> list[str]:
     for one in document["points"]:
         first = (one["winner"] or {}).get("first")
         for place, (arm, found) in enumerate(one["arms"].items()):
-            cells = [
-                table.brief(found[m], MEASURES[m].form) if m in found else DASH for m in document["measures"]
-            ]
+            cells = [table.cell(document, found, m) for m in document["measures"]]
             name = f"**{arm_name(arm)}**" if arm == first else arm_name(arm)
             lines.append(_row([one["label"] if place == 0 else "", name, *cells]))
     return lines

@@ -229,10 +229,11 @@ def crossings(study: Study, points: Sequence[Mapping[str, Any]]) -> list[dict[st
 
 
 def _along(study: Study, points: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
-    """The points by the value of the one knob; none where there is not one, or its values are no numbers."""
+    """The points by the value of the one knob; none where there is not one, or its values are no amounts."""
     values = [one["value"] for one in points]
     numeric = all(isinstance(value, int | float) and not isinstance(value, bool) for value in values)
-    return sorted(points, key=lambda one: one["value"]) if len(study.sweep) == 1 and numeric else []
+    ordered = len(study.sweep) == 1 and numeric and not study.spread
+    return sorted(points, key=lambda one: one["value"]) if ordered else []
 
 
 def _passing(a: str, b: str, low: Mapping[str, Any], high: Mapping[str, Any]) -> dict[str, Any]:

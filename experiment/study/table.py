@@ -40,6 +40,20 @@ def brief(found: Mapping[str, Any], form: str, *, difference: bool = False) -> s
     return f"{mean} ± {width}"
 
 
+def cell(document: Mapping[str, Any], found: Mapping[str, Any], measure: str) -> str:
+    """An arm's figure at a point; the mean alone where the study is of its spread over the points."""
+    if measure not in found:
+        return DASH
+    if document["spread"]:
+        return figure(found[measure]["mean"], MEASURES[measure].form)
+    return brief(found[measure], MEASURES[measure].form)
+
+
+def means(document: Mapping[str, Any]) -> str:
+    """What the figures of the table are."""
+    return "Means over seeds." if document["spread"] else "Means ± half of the 95% t-interval over seeds."
+
+
 def span(found: Mapping[str, Any], form: str, *, difference: bool = False) -> str:
     """Mean and interval of an estimate over seeds."""
     mean = figure(found["mean"], form, difference=difference)
@@ -139,7 +153,7 @@ def notes(document: Mapping[str, Any]) -> list[str]:
 def _title(document: Mapping[str, Any]) -> Text:
     seeds = document["seeds"]
     of = f"seed {seeds[0]}" if len(seeds) == 1 else f"seeds {seeds[0]} to {seeds[-1]}"
-    words = f", {document['preset']}, {of}. Means ± half of the 95% t-interval over seeds."
+    words = f", {document['preset']}, {of}. {means(document)}"
     return Text.assemble((document["title"], "bold"), (words, "dim"))
 
 
@@ -152,10 +166,7 @@ def _figures(document: Mapping[str, Any]) -> Table:
     for one in document["points"]:
         first = (one["winner"] or {}).get("first")
         for place, (arm, found) in enumerate(one["arms"].items()):
-            cells = [
-                brief(found[measure], MEASURES[measure].form) if measure in found else DASH
-                for measure in document["measures"]
-            ]
+            cells = [cell(document, found, measure) for measure in document["measures"]]
             table.add_row(
                 one["label"] if place == 0 else "", arm_name(arm), *cells, style="bold" * (arm == first)
             )

@@ -137,6 +137,14 @@ def test_arms_that_differ_by_luck_alone_have_no_winner():
     document = study_summary.document("aa", study, cells_of(lifts))
     assert [one["winner"] for one in document["points"]] == [None, None]
     assert all("against_first" not in one for one in document["points"])
+    seeds = small(
+        spread="variants", variant=[], sweep=[{"knob": "experiment.training_seed", "values": [0, 1]}]
+    )
+    lifts = {
+        "0": {"wide": [0.0, 0.0], "deep": [-0.02, -0.01]},
+        "1": {"wide": [0.0, 0.0], "deep": [0.02, 0.03]},
+    }
+    assert study_summary.document("luck", seeds, cells_of(lifts))["crossings"] == []
     assert "**" not in study_markdown.markdown(document, "storelift study aa")
 
 
