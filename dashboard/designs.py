@@ -15,7 +15,7 @@ from experiment.words import DASH, arm_name, interval, percent
 
 HEAD = (
     "Design", "Global effect", "Bias", "95%", "Error of the estimate", "Standard error", "Holds the effect",
-    "Data",
+    "Data", "Does to the arm", "To the control",
 )  # fmt: skip
 
 
@@ -79,4 +79,6 @@ def _row(document: dict[str, Any], one: dict[str, Any]) -> list[str]:
         percent(one["se"]["mean"]).lstrip("+"),
         f"{one['covered']} of {one['seeds']}",
         DASH if data is None else f"{data:.0%}",
+        percent(one["gained"]["mean"]),
+        percent(one["control_gained"]["mean"]),
     ]

@@ -25,6 +25,8 @@ Tell = Callable[[int, int], None]
 """Is told how many seeds of how many are done."""
 
 SEEDS, ARMS = 10, "wide,deep"
+NO_PART = ("bench/", "server/", "study/", "slices/", "interference/estimates.py", "interference/show.py")
+"""What of the code has no part in a world that is played."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,7 +152,7 @@ def interference(
     for seed in range(first_seed, first_seed + seeds):
         config = load(preset, settings, seed=seed, arms=arms)
         refuse_unfit(config, chosen)
-        own = folder / f"seed{seed}-{config.config_hash()}-{program()}"
+        own = folder / f"seed{seed}-{config.config_hash()}-{program(NO_PART)}"
         tasks.append(SeedTask(own, config, worlds(config, chosen)))
     played: list[int] = []
 

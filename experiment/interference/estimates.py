@@ -26,6 +26,8 @@ from experiment.stats.ratio import contrast
 from experiment.study.summary import estimate
 from simulator.schema import Array
 
+OVER_SEEDS = ("global", "expected", "bias", "noise", "gained", "control_gained", "se", "data")
+
 Tables = Mapping[str, Any]
 """Name of the world to its table, see `play.play`."""
 
@@ -35,8 +37,10 @@ def of_seed(tables: Tables, arms: Sequence[str], control: str, alpha: float) -> 
 
     Returns:
         `{"design", "arm", "control", "global", "estimate", "ci", "covered", "expected", "same_users", "bias",
-        "noise", "se", "data"}`: lifts; `se` of the estimate, with its units (users or clusters) independent;
-        `data` the impressions that the arm learned from, over those of its own world. Undefined is None.
+        "noise", "gained", "control_gained", "se", "data"}`, lifts all but `data`. `gained`, `control_gained`:
+        what the design does to the arm and to the control, the expected rate over that of the same users in
+        the own world, less 1. `se`: of the estimate, with its units (users or clusters) independent. `data`:
+        the impressions that the arm learned from, over those of its own world. Undefined is None.
     """
     alone = {arm: _columns(tables[f"{ONLY}{arm}"]) for arm in arms}
     rows = []
@@ -52,6 +56,10 @@ def of_seed(tables: Tables, arms: Sequence[str], control: str, alpha: float) -> 
                 ways += [_columns(table) for name, table in tables.items() if name.startswith(TURNED)]
             expected = _mean([_lift(way, own[arm], way, own[control]) for way in ways])
             same = _lift(alone[arm], own[arm], alone[control], own[control])
+            gained, control_gained = (
+                _mean([_lift(way, own[name], alone[name], own[name]) for way in ways])
+                for name in (arm, control)
+            )
             ci = [_defined(end) for end in c.lift_ci]
             rows.append(
                 {
@@ -68,6 +76,8 @@ def of_seed(tables: Tables, arms: Sequence[str], control: str, alpha: float) -> 
                     "same_users": same,
                     "bias": _less(expected, same),
                     "noise": _less(same, effect),
+                    "gained": gained,
+                    "control_gained": control_gained,
                     "se": _defined((1 + c.lift) * math.sqrt(c.log_variance)),
                     "data": learned[arm] / max(_trained(tables[f"{ONLY}{arm}"])[arm], 1),
                 }
@@ -108,9 +118,9 @@ def over_seeds(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     """The designs over seeds: means with 95% t-intervals, and in how many seeds things hold.
 
     Returns:
-        A document per design and arm: `global`, `expected`, `bias`, `noise`, `se`, `data` as estimates over
-        seeds (`study.summary.estimate`), `error` the root mean square of the estimate less the global effect,
-        `covered` and `right_sign` of how many `seeds`.
+        A document per design and arm: `OVER_SEEDS` as estimates over seeds (`study.summary.estimate`),
+        `error` the root mean square of the estimate less the global effect, `covered` and `right_sign` of how
+        many `seeds`.
     """
     found = []
     for design, arm in dict.fromkeys((row["design"], row["arm"]) for row in rows):
@@ -124,10 +134,7 @@ def over_seeds(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
                 "arm": arm,
                 "control": own[0]["control"],
                 "seeds": len(own),
-                **{
-                    name: estimate([row[name] for row in own])
-                    for name in ("global", "expected", "bias", "noise", "se", "data")
-                },
+                **{name: estimate([row[name] for row in own]) for name in OVER_SEEDS},
                 "error": math.sqrt(sum(error**2 for error in known) / len(known)) if known else None,
                 "covered": sum(bool(row["covered"]) for row in own),
                 "right_sign": sum(row["estimate"] * row["global"] > 0 for row in signs),

@@ -11,7 +11,8 @@ from experiment.words import DASH, arm_name, interval, percent
 EXPLAINED = (
     "Bias: the design's expected lift less that of the same users where each arm has the world to itself. "
     "Error: of the estimate, root mean square. Data: impressions learned from, of those that the arm would "
-    "have alone. co-diverted: an arm chooses among its own part of the candidates, so its bias is of that "
+    "have alone. Arm, control: what the design does to the rate of either, against the same users where it "
+    "is alone. co-diverted: an arm chooses among its own part of the candidates, so its bias is of that "
     "too, a mean over all ways to hand the apps round; its standard error leaves out which app went where."
 )
 
@@ -25,27 +26,38 @@ def render(document: Mapping[str, Any]) -> Any:
 
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False, padding=(0, 1, 0, 0))
     table.add_column("", no_wrap=True)
-    heads = ("global\neffect", "bias", "95%", "error", "std.\nerror", "holds\neffect", "data")
+    heads = (
+        "bias", "95%", "error", "std.\nerror", "holds\neffect", "data", "arm", "control",
+    )  # fmt: skip
     for head in heads:
         table.add_column(head, justify="right", no_wrap=True)
     for one in document["designs"]:
         table.add_row(
             named(document, one),
-            percent(one["global"]["mean"]),
             percent(one["bias"]["mean"], 2),
             interval(one["bias"]["ci"], 2),
             percent(one["error"]).lstrip("+"),
             percent(one["se"]["mean"]).lstrip("+"),
             f"{one['covered']}/{one['seeds']}",
             DASH if one["data"]["mean"] is None else f"{one['data']['mean']:.0%}",
+            percent(one["gained"]["mean"]),
+            percent(one["control_gained"]["mean"]),
         )
     arms = " against ".join(arm_name(arm) for arm in against(document))
     size = f"{len(document['seeds'])} seeds, {document['days']} days, {document['users']:,} users"
-    words = f"{document['preset']}: {size}, {arms}. {EXPLAINED}"
+    words = f"{document['preset']}: {size}, {arms}. {effects(document)} {EXPLAINED}"
     parts: list[Any] = [Text(), table, Text(), Text(words, "dim")]
     if len(document["seeds"]) < document["seeds_asked"]:
         parts.append(Text(f"{len(document['seeds'])} of {document['seeds_asked']} seeds are done.", "yellow"))
     return Group(*parts)
+
+
+def effects(document: Mapping[str, Any]) -> str:
+    """The global effect of each arm."""
+    means = {one["arm"]: percent(one["global"]["mean"]) for one in document["designs"]}
+    if len(means) == 1:
+        return f"Global effect: {next(iter(means.values()))}."
+    return "Global effects: " + ", ".join(f"{arm_name(arm)} {mean}" for arm, mean in means.items()) + "."
 
 
 def against(document: Mapping[str, Any]) -> list[str]:

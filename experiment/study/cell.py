@@ -23,7 +23,11 @@ if TYPE_CHECKING:
 FORMAT = 1
 BULKY = ("log", "truth", "models", "state", "latency")
 """Folders of a finished cell that are dropped unless they are to be kept."""
-NO_FIGURES = ("bench/", "server/")
+NO_FIGURES = (
+    "bench/", "server/", "interference/", "study/claims_text.py", "study/figure.py", "study/markdown.py",
+    "study/page.py", "study/plan.py", "study/predictors.py", "study/reproduce.py", "study/spread.py",
+    "study/summary.py", "study/sweep.py", "study/table.py",
+)  # fmt: skip
 """What of the code has no part in a cell's figures."""
 
 
@@ -126,9 +130,13 @@ def saved(path: Path, config: Config, extras: tuple[str, ...] = ()) -> dict[str,
     return document
 
 
-@lru_cache(maxsize=1)
-def program() -> str:
-    """12 digits that stand for the code behind a cell's figures: those of different ones do not mix."""
+@lru_cache(maxsize=2)
+def program(without: tuple[str, ...] = NO_FIGURES) -> str:
+    """12 digits that stand for the code behind a cell's figures: those of different ones do not mix.
+
+    Args:
+        without: beginnings of paths within a package; what they name has no part in the figures.
+    """
     import experiment
     import models
     import simulator
@@ -138,6 +146,6 @@ def program() -> str:
         root = Path(str(package.__file__)).parent
         for file in sorted(root.rglob("*.py")):
             name = file.relative_to(root).as_posix()
-            if not name.startswith(NO_FIGURES):
+            if not name.startswith(without):
                 sha.update(name.encode() + file.read_bytes())
     return sha.hexdigest()[:12]

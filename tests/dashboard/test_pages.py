@@ -227,9 +227,8 @@ def test_designs_are_shown(window, maker, says):
     maker.run(requests=False)
     at = window(maker.root, page="generalise")
     assert "storelift interference" in says(at)
-    one = {
-        name: {"mean": 0.01, "ci": [-0.01, 0.03], "values": [0.0, 0.02]} for name in ("global", "bias", "se")
-    }
+    found = {"mean": 0.01, "ci": [-0.01, 0.03], "values": [0.0, 0.02]}
+    one = dict.fromkeys(("global", "bias", "se", "gained", "control_gained"), found)
     one |= {"design": "shared", "arm": "deep", "error": 0.02, "covered": 1, "seeds": 2, "data": {"mean": 1.0}}
     document = {
         "arms": ["wide", "deep"], "control": "wide", "preset": "quick", "days": 7, "users": 20_000,
