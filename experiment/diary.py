@@ -144,7 +144,7 @@ class Diary:
             for arm in result.learner.arms:
                 files.append(paths.model(arm, day + 1))
                 if day == 0:
-                    files.append(paths.offline(arm))
+                    files += [paths.offline(arm), paths.offline_model(arm)]
                 if result.verdict is not None:
                     entry.verdicts[arm] = result.verdict
             self.folder.register([file for file in files if file.exists()])

@@ -237,7 +237,12 @@ def night_log(run: Path, config: Config, learner: plan.Learner, day: int) -> tup
 
 
 def _offline(task: LearnTask, model: PublishedRanker) -> None:
-    """Scores the holdout, day 0 of production's log, by a model that has not seen it."""
+    """Scores the holdout, day 0 of production's log, by a model that has not seen it.
+
+    The model is kept: off-policy estimates are of it, and only production's own serves on that day.
+    """
+    if PRODUCTION not in task.learner.arms:
+        _save(model, RunPaths(task.run).offline_model(task.learner.arms[0]))
     log = day_log(task.run, task.config, (PRODUCTION,), 0)
     scores = np.asarray(model.score(log.requests), np.float32)
     for arm in task.learner.arms:

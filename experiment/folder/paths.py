@@ -55,6 +55,10 @@ class RunPaths:
         """The arm's scores of the offline holdout."""
         return self.root / "metrics" / f"offline-{_checked(arm)}.safetensors"
 
+    def offline_model(self, arm: str) -> Path:
+        """`models/offline-A/`: the model behind these scores, where none that serves is."""
+        return self.root / "models" / f"offline-{_checked(arm)}"
+
     def users(self) -> Path:
         """`metrics/users.parquet`: user-days of the experiment, an input of `storelift analyze`."""
         return self.root / "metrics" / "users.parquet"

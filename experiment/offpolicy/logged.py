@@ -22,10 +22,10 @@ from experiment.errors import BadInput
 from experiment.folder.paths import RunPaths, part
 from experiment.folder.tensors import read_arrays
 from experiment.offpolicy.estimators import decay_of
+from experiment.published import load_model
 from experiment.serving import policy_of
 from experiment.truth.replay import ReplayError, arrived
 from experiment.worlds import world_of
-from models import registry
 from simulator import exploration, retrieval
 from simulator.log import read_log
 from simulator.population import Profiles
@@ -172,7 +172,7 @@ def responses(folder: RunFolder) -> Responses:
 
 
 def targets(folder: RunFolder) -> dict[str, PublishedRanker]:
-    """By learning arm, the model behind its offline AUC, trained again where none was published.
+    """By learning arm, the model behind its offline AUC, trained again where it was not kept.
 
     Raises:
         ReplayError: its scores of the holdout are not those that the run wrote.
@@ -187,9 +187,11 @@ def targets(folder: RunFolder) -> dict[str, PublishedRanker]:
         arms = [arm for arm in learner.arms if arm != PRODUCTION]
         if not arms:
             continue
-        first = model_day(folder, PRODUCTION, HOLDOUT) if PRODUCTION in learner.arms else None
-        if first is not None:
-            model = registry.load_published(RunPaths(run).model(PRODUCTION, first), world.apps)
+        kept = RunPaths(run).offline_model(arms[0])
+        if PRODUCTION in learner.arms and (first := model_day(folder, PRODUCTION, HOLDOUT)) is not None:
+            kept = RunPaths(run).model(PRODUCTION, first)
+        if kept.is_dir():
+            model = load_model(kept, world, learner.kind, learner.parsed_settings())
         else:
             model = nightly.trained(run, config, arms[0], _accepted(folder, arms[0])).publish()
         scores = np.asarray(model.score(holdout.requests), np.float32)

@@ -232,9 +232,13 @@ def test_the_command(copy):
     assert render(document) is not None
 
 
-def test_targets_are_the_models_behind_the_offline_auc(copy):
+def test_targets_are_the_models_behind_the_offline_auc(copy, monkeypatch):
     folder = RunFolder.open(copy)
-    assert list(targets(folder)) == ["wide", "deep"]
+    with monkeypatch.context() as patch:
+        patch.setattr("experiment.nightly.trained", None)  # they were kept
+        assert list(targets(folder)) == ["wide", "deep"]
+    shutil.rmtree(RunPaths(copy).offline_model("deep"))
+    assert list(targets(folder)) == ["wide", "deep"]  # it was trained again, to the same scores
     path = RunPaths(copy).offline("deep")
     write_arrays(path, {"scores": read_arrays(path)["scores"] + 1})
     with pytest.raises(
