@@ -32,7 +32,7 @@ def _curve(_: Key, files: tuple[str, ...]) -> list[tuple[float, float, int]]:
         rows: list[tuple[Any, ...]] = database.sql(
             f"""
             WITH shown AS (
-              SELECT 1 / (1 + exp(-unnest(scores))) AS chance, unnest(labels) AS label
+              SELECT 1 / (1 + exp(-scores[1])) AS chance, labels[1] AS label
               FROM (SELECT scores, labels FROM served LIMIT {REQUESTS})
             ), binned AS (SELECT chance, label, ntile({BINS}) OVER (ORDER BY chance) AS bin FROM shown)
             SELECT avg(chance), avg(label), count(*) FROM binned GROUP BY bin ORDER BY bin

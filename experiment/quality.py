@@ -20,7 +20,8 @@ class Quality:
         auc: of the labels. auc_ci: its 95% interval, user-clustered.
         expected_auc: of the true chances (each impression counts p as positive and 1 - p as negative).
         gauc: AUC within requests. ndcg: NDCG@10 within requests.
-        log_loss: mean, nats. calibration: predicted over observed acquisitions.
+        log_loss: mean, nats. calibration: predicted over observed acquisitions at the top position, of which
+            the scores are; over all positions examination would be counted as a fault.
         distinct_apps: shown. entropy: of the shown apps, in bits.
     """
 
@@ -51,7 +52,7 @@ def assess(scores: Array, log: Log, truth: Truth) -> Quality:
         gauc=_defined(evaluation.gauc(labels, odds)),
         ndcg=_defined(evaluation.ndcg(labels, odds)),
         log_loss=_defined(evaluation.log_loss(labels.ravel(), odds.ravel())),
-        calibration=_defined(evaluation.calibration(labels.ravel(), odds.ravel())),
+        calibration=_defined(evaluation.calibration(labels[:, 0], odds[:, 0])),
         distinct_apps=int((shown > 0).sum()),
         entropy=float(-(shares * np.log2(shares)).sum()),
     )

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from experiment.config import Config
+from experiment.errors import BadInput
 from experiment.executor import placed, refuse_missing
 from experiment.folder.journal import Journal
 from experiment.folder.rundir import RunFolder, default_path
@@ -27,10 +28,12 @@ def run(config: Config, out: Path | str | None = None, *, display: Display | Non
         display: shows the progress; by default nobody watches.
 
     Raises:
-        BadInput: `out` is taken; for an unfinished run the message says how to resume it.
+        BadInput: `out` is taken; for an unfinished run the message says how to resume it. The store has too
+            few apps to fill a request.
         WorkerLostError: a worker process died. Finished days are kept.
     """
     refuse_missing(config.run)
+    refuse_small(config)
     path = default_path(config) if out is None else Path(out)
     return work_on(RunFolder.create(path, config), display=display)
 
@@ -89,6 +92,23 @@ def work_on(folder: RunFolder, *, display: Display | None = None) -> Report:
         journal.event("done", finished_day=folder.manifest.finished_day)
         journal.update("done", phase="done", share=1.0, finished_day=folder.manifest.finished_day)
         return report
+
+
+def refuse_small(config: Config) -> None:
+    """Raises BadInput where fewer apps are released on the first day than a request needs."""
+    from experiment.plan import all_days
+    from experiment.worlds import world_of
+
+    needed = config.retrieval.candidates + config.users.installed_capacity
+    if config.world.apps * (1 - config.world.turnover) > 2 * needed:
+        return  # of the old ones alone there are enough
+    released = int((world_of(config).apps.release_day <= all_days(config)[0]).sum())
+    if released < needed:
+        raise BadInput(
+            f"world.apps: got {config.world.apps}, of which {released} are released on the first day, "
+            f"allowed: {needed} or more of them "
+            "(retrieval.candidates + users.installed_capacity); see world.turnover"
+        )
 
 
 def one_line(error: BaseException) -> str:

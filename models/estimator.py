@@ -56,7 +56,8 @@ class WideDeepClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
     The wide part has a coordinate for each value, each quantile of a continuous column and each cross
     (section 3.1), trained by FTRL-Proximal with L1; the deep part embeds the values and adds the continuous
     columns, normalised by quantile (sections 3.2, 4.1), trained by AdaGrad. Both share one logistic loss,
-    *summed* over a mini-batch (section 3.3). Values unseen or rarer than `min_count` add exactly 0.
+    *summed* over a mini-batch (section 3.3). Values unseen or rarer than `min_count` add exactly 0 in the
+    wide part; the deep part has one embedding for all of a column's.
 
     Where no column is named, numbers are continuous, columns of lists multivalent and all others categorical;
     columns of an array are called x0, x1, ... Missing values (None, NaN) are allowed everywhere. fp32 matrix

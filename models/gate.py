@@ -151,13 +151,8 @@ def _range(scores: Array, shape: tuple[int, ...], limit: float) -> list[str]:
 
 def _held_out(scores: Array, incumbent: Ranker | None, held_out: Log, limits: Limits) -> Verdict:
     labels, odds = held_out.labels.ravel(), scores.ravel()
-    reasons: list[str] = []
     calibration = _defined(evaluation.calibration(labels, odds))
-    if calibration is not None and not limits.calibration_min <= calibration <= limits.calibration_max:
-        reasons.append(
-            f"holdout: predicted over observed acquisitions is {calibration:.2f}, allowed are "
-            f"{limits.calibration_min:g} to {limits.calibration_max:g}"
-        )
+    reasons = _calibrated(held_out.labels, scores, limits)
     auc, loss = _defined(evaluation.auc(labels, odds)), _defined(evaluation.log_loss(labels, odds))
     verdict = Verdict(False, (), int(labels.size), auc, None, None, loss, calibration)
     if auc is not None and incumbent is not None:
@@ -171,6 +166,21 @@ def _held_out(scores: Array, incumbent: Ranker | None, held_out: Log, limits: Li
         for measured, _ in paired:
             verdict = dataclasses.replace(verdict, **measured)
     return dataclasses.replace(verdict, accepted=not reasons, reasons=tuple(reasons))
+
+
+def _calibrated(labels: Array, scores: Array, limits: Limits) -> list[str]:
+    """What speaks against the level of the scores: those of the top position, and all, are out of range.
+
+    Scores are of the top position, which is seen most: over all positions a right model predicts too much, by
+    how far users look. At the top alone there are few acquisitions, so both must be out.
+    """
+    whole = evaluation.calibration(labels.ravel(), scores.ravel())
+    top = evaluation.calibration(labels[:, 0], scores[:, 0])
+    known = [found for found in (whole, top) if math.isfinite(found)]
+    if not known or any(limits.calibration_min <= found <= limits.calibration_max for found in known):
+        return []
+    words = f"{limits.calibration_min:g} to {limits.calibration_max:g}"
+    return [f"holdout: predicted over observed acquisitions is {known[0]:.2f}, allowed are {words}"]
 
 
 def _paired_auc(labels: Array, odds: Array, old: Array, users: Array, limits: Limits) -> tuple[Measured, str]:

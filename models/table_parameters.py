@@ -13,6 +13,7 @@ from sklearn.utils.multiclass import check_classification_targets, type_of_targe
 from sklearn.utils.validation import column_or_1d
 
 from models.table import TableSettings
+from models.vocabulary import is_missing
 
 Array = NDArray[Any]
 
@@ -110,9 +111,9 @@ def choose_columns(classifier: Any, frame: Any) -> TableSettings:
 def _kind(column: Any) -> str:
     if column.dtype.kind in "iuf":
         return "continuous"
-    cells = (cell for cell in column if cell is not None)
+    cells = (cell for cell in column if not is_missing(cell))
     first = next(cells, None) if column.dtype == object else None
-    return "multivalent" if isinstance(first, list | tuple | set | frozenset) else "categorical"
+    return "multivalent" if isinstance(first, list | tuple | set | frozenset | np.ndarray) else "categorical"
 
 
 def read_labels(y: ArrayLike, rows: int) -> tuple[Array, Array]:

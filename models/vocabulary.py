@@ -196,7 +196,7 @@ class _ObjectTable:
     def lookup(self, array: NDArray[Any]) -> Ids:
         find = self.ids.get
         if array.dtype.kind == "O":
-            found = [0 if _is_missing(v) else find(v, 0) for v in array.ravel().tolist()]
+            found = [0 if is_missing(v) else find(v, 0) for v in array.ravel().tolist()]
             return np.array(found, np.int64).reshape(array.shape)
         values, inverse = np.unique(array, return_inverse=True)  # NaN is in no dictionary
         table = np.fromiter((find(v, 0) for v in values.tolist()), np.int64, len(values))
@@ -248,17 +248,18 @@ def _count_integers(values: Ids) -> tuple[Ids, Ids]:
 
 def _count_objects(array: NDArray[Any]) -> dict[Any, int]:
     if array.dtype.kind == "O":
-        return Counter(v for v in map(_plain, array.ravel().tolist()) if not _is_missing(v))
+        return Counter(v for v in map(_plain, array.ravel().tolist()) if not is_missing(v))
     values, counts = np.unique(array, return_counts=True)
     pairs = zip(values.tolist(), counts.tolist(), strict=True)
-    return {value: count for value, count in pairs if not _is_missing(value)}
+    return {value: count for value, count in pairs if not is_missing(value)}
 
 
 def _plain(value: Any) -> Any:
     return value.item() if isinstance(value, np.generic) else value
 
 
-def _is_missing(value: Any) -> bool:
+def is_missing(value: Any) -> bool:
+    """Whether a cell says nothing: None, NaN, NA or NaT."""
     if value is None or type(value).__name__ in {"NAType", "NaTType"}:
         return True
     return isinstance(value, float | np.floating | np.datetime64 | np.timedelta64) and bool(value != value)

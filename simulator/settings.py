@@ -33,7 +33,7 @@ class WorldSettings(Settings):
     """Popularity of the app of rank r (from 0) is proportional to 1 / (r + offset)."""
     popularity_quality: Annotated[float, Field(ge=-1.0, le=1.0)] = 0.3
     """Rank correlation of popularity with quality."""
-    turnover: Share = 0.3
+    turnover: Annotated[float, Field(ge=0.0, le=0.9)] = 0.3
     """Share of the apps that are released during the horizon."""
     horizon_start: int = -13
     """First simulated day on which a new app may be released."""

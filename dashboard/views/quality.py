@@ -89,7 +89,10 @@ with right:
     else:
         st.html(markup.empty("At the end of the run", "The holdout is scored when the run ends.", None))
 
-shell.heading("Are the chances right?", "Acquisitions predicted against observed, by tenths of the score.")
+shell.heading(
+    "Are the chances right?",
+    "Acquisitions predicted against observed at the top position, by tenths of the score.",
+)
 if st.toggle("Read the log", key="curve", help="Reads scores and labels of the last finished day."):
     curves = reliability.curves(run)
     if curves:

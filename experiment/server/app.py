@@ -103,7 +103,11 @@ class RankServer:
 
     async def _rank(self, request: Request) -> Response:
         started = time.perf_counter()
-        answer = await self._answer(request)
+        try:
+            answer = await self._answer(request)
+        except Exception:
+            self._answers.add("500")
+            raise
         self._answers.add(str(answer.status_code))
         if answer.status_code == 200:
             self._seconds.observe(time.perf_counter() - started)

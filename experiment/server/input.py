@@ -14,8 +14,8 @@ from simulator.schema import NO_APP, Array, Cardinalities, Requests
 CANDIDATES = 1000
 """Most candidates of a request."""
 
-DAYS = 1_000_000
-"""Simulated days lie within plus and minus this."""
+DAYS = 32_767
+"""Simulated days lie within plus and minus this: a request's id has 16 bits for its day."""
 
 CONTEXT = ("country", "language", "age_band", "gender", "device")
 

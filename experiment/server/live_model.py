@@ -178,9 +178,11 @@ class LiveModel:
         try:
             after = self._load(folder, day, self.snapshot.visitors if seen[0] == before[0] else None)
         except RefusedError as error:
-            self._seen, self._written = seen, written
             self.refused[f"{self._arm}/{day}"] = str(error)
             logger.warning("%s/%d is refused: %s", self._arm, day, error)
+            if seen[0] != before[0]:  # the users have moved on all the same
+                self.snapshot = Snapshot(self.snapshot.model, Visitors(folder))
+            self._seen, self._written = seen, written
             return False
         self._seen, self._written = seen, written
         self.snapshot = after

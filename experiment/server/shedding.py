@@ -34,6 +34,7 @@ _ANSWER = (
 KEEP_ALIVE = _ANSWER % (RETRY_AFTER, len(BUSY), b"", BUSY)
 CLOSE = _ANSWER % (RETRY_AFTER, len(BUSY), b"connection: close\r\n", BUSY)
 
+_EXPECT = re.compile(rb"\r\nexpect:", re.IGNORECASE)
 _LENGTH = re.compile(rb"\r\ncontent-length:[ \t]*(\d{1,9})[ \t]*\r\n", re.IGNORECASE)
 
 
@@ -84,7 +85,7 @@ def _missing(data: bytes) -> int | None:
     """How many bytes are still to come of the one request that `data` begins; None where that is unclear."""
     end = data.find(b"\r\n\r\n")
     length = _LENGTH.search(data, 0, end + 2) if end >= 0 else None
-    if length is None:
+    if length is None or _EXPECT.search(data, 0, end + 2):  # such a client sends no body after a refusal
         return None
     missing = end + 4 + int(length[1]) - len(data)
     return missing if 0 <= missing <= MOST_SKIPPED else None

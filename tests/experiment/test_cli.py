@@ -120,6 +120,9 @@ def test_flags_reach_the_configuration(loop, tmp_path: Path) -> None:
         (["--arm", "a=b:C", "--arm", "a=b:C"], ["arm: got 'a' twice, allowed: once"]),
         (["--stop-when", "soon"], ["experiment.stop_when: got 'soon', allowed: 'never' or 'decided'"]),
         (["--preset", "huge"], ["preset: got 'huge', allowed: "]),
+        (["--set", "world.turnover=1"], ["world.turnover: got 1, allowed: a number from 0 to 0.9"]),
+        (["--set", "world.apps=200", "--set", "world.turnover=0.9"],
+         ["world.apps: got 200, of which 58 are released on the first day, allowed: 148 or more of them"]),
     ],
 )  # fmt: skip
 def test_bad_input_exits_2_with_a_line_per_problem(

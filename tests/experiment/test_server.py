@@ -40,7 +40,7 @@ from experiment.server.live_model import (
     Watch,
     published_days,
 )
-from experiment.server.shedding import shedding
+from experiment.server.shedding import _missing, shedding
 from models import registry
 
 SMALL = ["world.apps=800", "users.population=20000", "experiment.bucket_share=0.01", "experiment.days=1"]
@@ -193,6 +193,7 @@ def test_installed_apps_are_those_at_the_end_of_the_run(original, visitors):
         ({"user": USER, "candidates": [1, -2]}, "candidates.1",
          "got -2, allowed: input should be greater than or equal to 0"),
         ({"user_id": 4, "hour": 24}, "hour", "got 24, allowed: a whole number from 0 to 23"),
+        ({"user_id": 4, "day": -40_000}, "day", "got -40000, allowed: a whole number from -32,767 to 32,767"),
         ({"user_id": 4, "top": 0}, "top", "got 0, allowed: a whole number at least 1"),
         ({"user_id": 4, "candidate": [1]}, "candidate",
          "got an unknown key, allowed: user_id, user, candidates, hour, day, top (did you mean candidates?)"),
@@ -368,6 +369,7 @@ def test_a_newcomer_that_fails_its_dry_run_is_refused_and_said_to_be(run, monkey
     monkeypatch.setattr(registry, "load_published", lambda *_: broken)
     assert not live.check()
     assert live.snapshot.model.version == "wide_deep/2"
+    assert live.snapshot.visitors is visitors
     assert list(live.refused) == ["wide_deep/3"]
     assert live.refused["wide_deep/3"].endswith("scores are not finite")
     monkeypatch.undo()
@@ -377,6 +379,41 @@ def test_a_newcomer_that_fails_its_dry_run_is_refused_and_said_to_be(run, monkey
         found = client.get("/model").json()
     assert found["version"] == "wide_deep/4"
     assert list(found["refused"]) == ["wide_deep/3"]
+
+
+def test_users_move_on_though_the_newest_model_is_refused(run, monkeypatch):
+    live = LiveModel(run, "wide_deep", TRIAL)
+    before = live.snapshot
+    publish(run)
+    live._seen = (live._seen[0] - 1, live._seen[1])  # a day has ended since
+    broken = Held(np.inf)
+    broken.go.set()
+    monkeypatch.setattr(registry, "load_published", lambda *_: broken)
+    assert not live.check()
+    assert live.snapshot.model is before.model
+    assert live.snapshot.visitors is not before.visitors
+
+
+def test_an_answer_that_fails_is_counted(live, visitors, monkeypatch):
+    with served(live, visitors) as server:
+        monkeypatch.setattr(server.batcher, "submit", lambda *_: 1 / 0)
+        with TestClient(server.app) as client:
+            with pytest.raises(ZeroDivisionError):
+                client.post("/rank", json={"user_id": 1})
+            assert 'storelift_requests_total{status="500"} 1' in client.get("/metrics").text
+
+
+@pytest.mark.parametrize(
+    ("head", "missing"),
+    [
+        (b"content-length: 9", 7),
+        (b"Content-Length: 9\r\nExpect: 100-continue", None),
+        (b"transfer-encoding: chunked", None),
+        (b"content-length: 1", None),
+    ],
+)
+def test_what_a_refused_request_still_sends(head, missing):
+    assert _missing(b"POST /rank HTTP/1.1\r\n" + head + b"\r\n\r\n{}") == missing
 
 
 def test_a_slow_model_is_refused_here_though_not_in_a_run(original):

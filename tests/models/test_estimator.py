@@ -298,3 +298,12 @@ def test_importing_the_package_stays_cheap() -> None:
     subprocess.run([sys.executable, "-c", code], check=True)
     with pytest.raises(AttributeError, match=r"^module 'models' has no attribute 'Tall'$"):
         __import__("models").Tall  # noqa: B018
+
+
+def test_lists_are_known_by_the_first_cell_that_says_something() -> None:
+    frame, y = shop(200)
+    plain = WideDeepClassifier(**SMALL).fit(frame, y).predict_proba(frame)
+    arrays = frame.assign(tags=[np.array(tags, object) for tags in frame["tags"]])
+    np.testing.assert_array_equal(WideDeepClassifier(**SMALL).fit(arrays, y).predict_proba(arrays), plain)
+    gap = frame.assign(tags=[np.nan, *frame["tags"][1:]])
+    assert np.isfinite(WideDeepClassifier(**SMALL).fit(gap, y).predict_proba(gap)).all()

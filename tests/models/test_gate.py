@@ -62,6 +62,18 @@ def test_without_an_incumbent_there_is_nothing_to_compare(traffic):
     assert (verdict.incumbent_auc, verdict.auc_z, verdict.incumbent_log_loss, verdict.memory) == (None,) * 4
 
 
+def test_a_right_model_passes_however_little_users_look_down(traffic):
+    log, truth = traffic
+    seen = np.exp(-0.9 * np.arange(truth.shape[1]))
+    labels = (np.random.default_rng(2).random(truth.shape) < seen / (1 + np.exp(-truth))).astype(np.int8)
+    log = dataclasses.replace(log, labels=labels)
+    verdict = judge(Fixed(truth), None, log, dataclasses.replace(LIMITS, calibration_max=1.5))
+    assert verdict.accepted
+    assert verdict.calibration > 1.5
+    (reason,) = judge(Fixed(truth + 3), None, log, LIMITS).reasons
+    assert reason.startswith("holdout: predicted over observed acquisitions is ")
+
+
 def test_the_paired_tests_are_those_of_the_clustered_estimates(traffic):
     log, truth = traffic
     rng = np.random.default_rng(0)

@@ -69,3 +69,39 @@ def test_extreme_scores_stay_finite():
     propensities = exploration.propensities(scores, slate, 0.3)
     assert np.isfinite(propensities).all()
     assert propensities[0] == pytest.approx([0.9655, 0.9655, 1.0], abs=1e-3)
+
+
+def by_fine_quadrature(scores, slate, step=0.02):
+    """Of one request: the number of others that arrived first, summed over small steps of log time."""
+    shown = scores[slate]
+    moments = np.exp(np.arange(-shown.max() - 16, -shown.min() + 6, step) + scores[:, None])
+    arrived = -np.expm1(-moments)
+    chances = np.empty(len(slate))
+    for s, app in enumerate(slate):
+        before = np.zeros((len(slate) + 1, moments.shape[1]))
+        before[0] = 1.0
+        for other in set(range(len(scores))) - {app}:
+            before[1:] += arrived[other] * (before[:-1] - before[1:])
+            before[0] *= 1 - arrived[other]
+        chances[s] = (step * moments[app] * np.exp(-moments[app]) * before[s]).sum()
+    return chances
+
+
+@pytest.mark.parametrize("spread", [0.0, 0.5, 1.0, 5.0])
+def test_propensities_of_ten_positions_are_exact(spread):
+    scores = np.random.default_rng(5).normal(-4, spread, (3, 60)).astype(np.float32)
+    users, days, apps = np.arange(3), np.zeros(3, np.int32), np.tile(np.arange(60, dtype=np.int32), (3, 1))
+    slates = exploration.slates(7, users, days, apps, scores, 10, 1.0)
+    found = exploration.propensities(scores, slates, 1.0)
+    for row in range(3):
+        known = by_fine_quadrature(scores[row].astype(float), slates[row])
+        np.testing.assert_allclose(found[row], known, rtol=2e-4)
+
+
+@pytest.mark.parametrize("top", [700.0, 720.0, 735.0, 3000.0, 1e6])
+def test_propensities_of_scores_far_apart(top):
+    scores = np.array([[top, 0.0, -1.0, -top]], np.float32)
+    second = np.exp(0) / (np.exp(0) + np.exp(-1))  # the first stands as good as surely at the top
+    for slate, expected in (([0, 1], [1, second]), ([0, 1, 2, 3], [1, second, second, 1]), ([1, 0], [0, 0])):
+        found = exploration.propensities(scores, np.array([slate]), 1.0)
+        assert found[0] == pytest.approx(expected, abs=2e-6)
