@@ -29,10 +29,11 @@ def run(config: Config, out: Path | str | None = None, *, display: Display | Non
 
     Raises:
         BadInput: `out` is taken; for an unfinished run the message says how to resume it. The store has too
-            few apps to fill a request.
+            few apps to fill a request. An arm's net is to train on a device that is not here.
         WorkerLostError: a worker process died. Finished days are kept.
     """
     refuse_missing(config.run)
+    refuse_device(config)
     refuse_small(config)
     path = default_path(config) if out is None else Path(out)
     return work_on(RunFolder.create(path, config), display=display)
@@ -55,6 +56,7 @@ def resume(
     Raises:
         RunFolderError: there is no run, or a file that it needs is not what was written.
         LockedError: another process is writing it.
+        BadInput: an arm's net is to train on a device that is not here.
     """
     folder = RunFolder.open(Path(path))
     if folder.manifest.complete:
@@ -64,6 +66,7 @@ def resume(
         run_by = placed(folder.config.run, workers, executor, address)
         refuse_missing(run_by)
         folder.config = folder.config.model_copy(update={"run": run_by})
+        refuse_device(folder.config)
         return work_on(folder, display=display)
 
 
@@ -109,6 +112,22 @@ def refuse_small(config: Config) -> None:
             f"allowed: {needed} or more of them "
             "(retrieval.candidates + users.installed_capacity); see world.turnover"
         )
+
+
+def refuse_device(config: Config) -> None:
+    """Raises BadInput where the net of an arm is to train on a device that this machine has not."""
+    if config.run.executor == "ray":
+        return  # its workers are elsewhere
+    for name, arm in config.arms.items():
+        ours = ":" not in arm.kind
+        device = arm.settings["deep"]["device"] if ours and "deep" in arm.settings else "cpu"
+        if device != "cpu":
+            from models import devices
+
+            try:
+                devices.require(device)
+            except ValueError as error:
+                raise BadInput(f"arms.{name}.settings.deep.{error}") from error
 
 
 def one_line(error: BaseException) -> str:

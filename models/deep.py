@@ -20,7 +20,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from models import matmul, rows
+from models import devices, matmul, rows
 from models.catalogue import APP_FEATURES, DENSE_FEATURES, USER_FEATURES, app_sizes, user_sizes
 from models.features import Day, Features
 from models.keyed import normals
@@ -93,7 +93,7 @@ class NetPart:
     def __init__(self, features: Features, settings: NetSettings, key: int) -> None:
         matmul.prepare()
         self.settings, self.key = settings, key
-        self.device = torch.device(settings.device)
+        self.device = devices.require(settings.device)
         self.blocks = Blocks.of(features.cardinalities, features.age.buckets, features.settings.positions)
         self.weights: dict[str, Tensor] = {}
         self.squares: dict[str, Tensor] = {}

@@ -14,6 +14,8 @@ from numba import njit
 from numpy.typing import NDArray
 from torch import Tensor
 
+from models import devices
+
 Array = NDArray[Any]
 
 
@@ -176,7 +178,7 @@ def add_rows(target: Tensor, index: Tensor, source: Tensor) -> None:
     if target.is_cpu:
         _add_rows(target.numpy(), index.numpy(), source.numpy())
     else:
-        target.index_add_(0, index, source)
+        devices.add_at(target, index, source)
 
 
 def pool(table: Tensor, index: Tensor, offsets: Tensor) -> Tensor:
@@ -187,7 +189,7 @@ def pool(table: Tensor, index: Tensor, offsets: Tensor) -> Tensor:
         return out
     counts = offsets.diff()
     bag = torch.repeat_interleave(torch.arange(len(counts), device=table.device), counts)
-    out.index_add_(0, bag, table[index])
+    devices.add_at(out, bag, table[index])
     return out / counts.clamp(min=1)[:, None]
 
 
@@ -198,7 +200,7 @@ def unpool(target: Tensor, index: Tensor, offsets: Tensor, source: Tensor) -> No
         return
     counts = offsets.diff()
     bag = torch.repeat_interleave(torch.arange(len(counts), device=target.device), counts)
-    target.index_add_(0, index, (source / counts.clamp(min=1)[:, None])[bag])
+    devices.add_at(target, index, (source / counts.clamp(min=1)[:, None])[bag])
 
 
 def join(users: Tensor, apps: Tensor, places: Tensor, inverse: Tensor, positions: Tensor) -> Tensor:
@@ -228,9 +230,8 @@ def split(
         _split(*(x.numpy() for x in (hidden, gradient, inverse, positions, users, apps, places)))
         return users, apps, places
     gradient = gradient * (hidden > 0)
-    users.index_add_(
-        0, torch.arange(len(inverse), device=users.device) // max(len(inverse) // max(B, 1), 1), gradient
-    )
-    apps.index_add_(0, inverse, gradient)
-    places.index_add_(0, positions, gradient)
+    if B:
+        users = gradient.view(B, -1, gradient.shape[1]).sum(1)
+    devices.add_at(apps, inverse, gradient)
+    devices.add_at(places, positions, gradient)
     return users, apps, places

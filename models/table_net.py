@@ -20,7 +20,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from models import matmul, table_rows
+from models import devices, matmul, table_rows
 
 Array = NDArray[Any]
 
@@ -104,7 +104,7 @@ class TableNet:
                 self.folded.append(f)
         self.folded.sort()
         self.gathered = [f for f in range(len(sizes)) if f not in self.folded]
-        self._device = torch.device(settings.device)
+        self._device = devices.require(settings.device)
         D, (H1, *_) = settings.embedding_dim, settings.hidden
         self._bounds = np.cumsum([0, *(sizes[f] for f in self.folded)]).tolist()
         self._offsets = np.cumsum([0, *(sizes[f] for f in self.gathered)]).tolist()

@@ -16,6 +16,7 @@ import torch
 from numba import njit
 from torch import Tensor
 
+from models import devices
 from models.ftrl import update_at
 
 EPSILON = 1e-10
@@ -188,7 +189,8 @@ def split(gradient: Tensor, ids: Tensor, starts: Tensor, projected: Tensor) -> N
         return
     for slots, share in _fields(ids, starts):
         source = gradient[:, None, :] * share[:, :, None]
-        projected.index_add_(0, slots.clamp(min=0).reshape(-1), source.reshape(-1, source.shape[-1]))
+        rows = slots.clamp(min=0).reshape(-1)
+        devices.add_at(projected, rows, source.reshape(-1, source.shape[-1]))
 
 
 def adagrad(weights: Tensor, squares: Tensor, gradient: Tensor, rate: float) -> None:
@@ -232,7 +234,8 @@ class AdagradRows:
             rows.append(slots[slots >= 0])
             parts.append(source[slots >= 0])
         found, inverse = torch.unique(torch.cat(rows), return_inverse=True)
-        g = table.new_zeros(len(found), D).index_add_(0, inverse, torch.cat(parts))
+        g = table.new_zeros(len(found), D)
+        devices.add_at(g, inverse, torch.cat(parts))
         part = squares[found].addcmul_(g, g)
         squares[found] = part
         table[found] = table[found].addcdiv_(g, part.sqrt().add_(EPSILON), value=-rate)

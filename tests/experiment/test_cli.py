@@ -123,6 +123,8 @@ def test_flags_reach_the_configuration(loop, tmp_path: Path) -> None:
         (["--set", "world.turnover=1"], ["world.turnover: got 1, allowed: a number from 0 to 0.9"]),
         (["--set", "world.apps=200", "--set", "world.turnover=0.9"],
          ["world.apps: got 200, of which 58 are released on the first day, allowed: 148 or more of them"]),
+        (["--set", "arms.deep.settings.deep.device=hal"],
+         ["arms.deep.settings.deep.device: got 'hal', this machine has cpu"]),
     ],
 )  # fmt: skip
 def test_bad_input_exits_2_with_a_line_per_problem(
