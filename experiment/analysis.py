@@ -90,10 +90,11 @@ def foresee(diary: Diary) -> Forecast | None:
 def decided(diary: Diary, day: int) -> bool:
     """Whether each arm's always-valid p-value against the control is below alpha by the end of `day`.
 
-    Only the last finished day is looked at: the others were, when they ended, and the run went on.
+    Only the last finished day is looked at: the others were, when they ended, and the run went on. After the
+    last planned day nothing is stopped early, and the figures of a fixed end hold.
     """
     days = [one for one in diary.config.days() if one in diary.days]
-    if not days or day != days[-1]:
+    if not days or day != days[-1] or day >= diary.config.experiment.days:
         return False
     analysis = report.analyse(diary.config, arm_results(diary, {}), days)
     return report.decided(diary.config, analysis)

@@ -6,7 +6,9 @@ import math
 from dataclasses import dataclass
 
 import numpy as np
+from scipy.special import expit
 
+from experiment.offpolicy.estimators import decay_of
 from models import evaluation
 from simulator.schema import Array, Log, Truth
 
@@ -20,9 +22,10 @@ class Quality:
         auc: of the labels. auc_ci: its 95% interval, user-clustered.
         expected_auc: of the true chances (each impression counts p as positive and 1 - p as negative).
         gauc: AUC within requests. ndcg: NDCG@10 within requests.
-        log_loss: mean, nats. calibration: predicted over observed acquisitions at the top position, of which
-            the scores are; over all positions examination would be counted as a fault.
+        log_loss: mean, nats, and calibration, predicted over observed acquisitions: at the top position, of
+            which the scores are; over all positions examination would be counted as a fault.
         distinct_apps: shown. entropy: of the shown apps, in bits.
+        gauc_examined: AUC within requests, the positions' examination divided out as the log shows it.
     """
 
     impressions: int
@@ -35,6 +38,7 @@ class Quality:
     calibration: float | None
     distinct_apps: int
     entropy: float
+    gauc_examined: float | None = None
 
 
 def assess(scores: Array, log: Log, truth: Truth) -> Quality:
@@ -51,11 +55,18 @@ def assess(scores: Array, log: Log, truth: Truth) -> Quality:
         expected_auc=_defined(evaluation.expected_auc(chances.ravel(), odds.ravel())),
         gauc=_defined(evaluation.gauc(labels, odds)),
         ndcg=_defined(evaluation.ndcg(labels, odds)),
-        log_loss=_defined(evaluation.log_loss(labels.ravel(), odds.ravel())),
+        log_loss=_defined(evaluation.log_loss(labels[:, 0], odds[:, 0])),
         calibration=_defined(evaluation.calibration(labels[:, 0], odds[:, 0])),
         distinct_apps=int((shown > 0).sum()),
         entropy=float(-(shares * np.log2(shares)).sum()),
+        gauc_examined=_defined(evaluation.examined_gauc(labels, odds, _examination(log))),
     )
+
+
+def _examination(log: Log) -> Array:
+    """float64[S]: how much less users acquire at each position than the serving ranker's scores promise."""
+    _, decay = decay_of(log.labels.sum(axis=0), expit(log.scores.astype(np.float64)).sum(axis=0))
+    return np.asarray(np.exp(-decay * np.arange(log.labels.shape[1])))
 
 
 def _interval(aucs: evaluation.Aucs) -> tuple[float, float] | None:

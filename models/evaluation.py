@@ -208,6 +208,43 @@ def gauc(labels: ArrayLike, scores: ArrayLike, requests: ArrayLike | None = None
     return float(np.average(wins[fine] / pairs, weights=(positives + negatives)[fine]))
 
 
+def examined_gauc(labels: ArrayLike, scores: ArrayLike, examination: ArrayLike) -> float:
+    """Per-request AUC of what users would acquire of apps that they looked at.
+
+    In `gauc` an app that stood high counts as the better one, since it was seen: a ranker that agrees with
+    the logging one gets credit for that. Here a pair of apps of a request counts y / theta of the first as a
+    positive and 1 - y / theta of the second as a negative, without bias where acquisition is examination
+    times relevance; pairs are pooled over requests, since those weights may be below 0.
+
+    Args:
+        labels: [B, S], 0 or 1, by position.
+        scores: [B, S].
+        examination: [S], theta above 0.
+
+    Returns:
+        NaN where the pairs' weights do not sum to more than 0.
+
+    Raises:
+        ValueError: as `gauc`, and for a theta that is not above 0.
+    """
+    _binary(labels, scores)
+    y, s, theta = np.asarray(labels, np.float64), np.asarray(scores, np.float64), np.asarray(examination)
+    if y.ndim != 2 or theta.shape != y.shape[1:] or not (theta > 0).all():
+        raise ValueError(
+            f"examination: got {theta.tolist()} for labels {y.shape}, one above 0 per position is allowed"
+        )
+    positive, S = y / theta, y.shape[1]
+    negative = 1 - positive
+    won = np.float64(0)
+    for i in range(S):
+        for j in range(S):
+            if i != j:
+                order = 0.5 * (1 + np.sign(s[:, i] - s[:, j]))
+                won += (positive[:, i] * negative[:, j]) @ order
+    pairs = float((positive.sum(1) * negative.sum(1) - (positive * negative).sum(1)).sum())
+    return float(won / pairs) if pairs > 0 else float("nan")
+
+
 def ndcg(labels: ArrayLike, scores: ArrayLike, requests: ArrayLike | None = None, k: int = 10) -> float:
     """NDCG@k with gains of 0 or 1, averaged over requests that have a positive.
 

@@ -160,7 +160,7 @@ def _held_out(scores: Array, incumbent: Ranker | None, held_out: Log, limits: Li
         old = np.asarray(incumbent.score(held_out.requests), np.float64).ravel()
         paired = [
             _paired_auc(labels, odds, old, users, limits),
-            _paired_log_loss(labels, odds, old, users, limits),
+            _paired_log_loss(labels, odds, old, users, limits, held_out.labels.shape[1]),
         ]
         reasons += [reason for _, reason in paired if reason]
         for measured, _ in paired:
@@ -196,9 +196,13 @@ def _paired_auc(labels: Array, odds: Array, old: Array, users: Array, limits: Li
 
 
 def _paired_log_loss(
-    labels: Array, odds: Array, old: Array, users: Array, limits: Limits
+    labels: Array, odds: Array, old: Array, users: Array, limits: Limits, positions: int
 ) -> tuple[Measured, str]:
-    """The z test of the mean difference of two losses on the same impressions, users independent."""
+    """The z test of the mean difference of two losses on the same impressions, users independent.
+
+    Scores are of the top position. Over all positions a model that promises too little has the lower loss
+    where users do not look far, so only a rise at the top as well (every `positions`-th impression) counts.
+    """
     worse = (np.logaddexp(0, odds) - labels * odds) - (np.logaddexp(0, old) - labels * old)
     difference, n = float(worse.mean()), len(worse)
     _, user = np.unique(users, return_inverse=True)
@@ -208,7 +212,8 @@ def _paired_log_loss(
     z = difference / se if se > 0 else None
     now, before = evaluation.log_loss(labels, odds), evaluation.log_loss(labels, old)
     reason = ""
-    if difference > limits.log_loss_margin and z is not None and z > -ndtri(limits.alpha):
+    at_top = float(worse[::positions].mean())
+    if min(difference, at_top) > limits.log_loss_margin and z is not None and z > -ndtri(limits.alpha):
         reason = (
             f"holdout: log loss {now:.4f} against the incumbent's {before:.4f}, a rise of {difference:.4f} "
             f"(z {z:.2f}); allowed is {limits.log_loss_margin:g}"

@@ -21,6 +21,9 @@ from scipy.special import ndtri
 
 from simulator.schema import Array
 
+SMALLEST = float(np.finfo(np.float32).tiny)
+"""Of a logged propensity: what was shown had a chance, and 0 is what the log's float32 rounds it to."""
+
 
 @dataclass(frozen=True, slots=True)
 class Estimate:
@@ -59,7 +62,7 @@ def item_weights(matched: Array, propensities: Array) -> Array:
         matched: bool[B, S], whether the target shows the logged app at its position.
         propensities: float[B, S], chance of the app to be logged there.
     """
-    return np.where(matched, 1.0 / np.maximum(propensities.astype(np.float64), 1e-300), 0.0)
+    return np.where(matched, 1.0 / np.maximum(propensities.astype(np.float64), SMALLEST), 0.0)
 
 
 def position_weights(places: Array, chances: Array, theta: Array) -> Array:
@@ -71,7 +74,7 @@ def position_weights(places: Array, chances: Array, theta: Array) -> Array:
         theta: float64[S], examination of the positions, 1 at the top.
     """
     exposure = np.where(places >= 0, theta[np.maximum(places, 0)], 0.0)
-    return np.asarray(exposure / np.maximum(chances.astype(np.float64) @ theta, 1e-300))
+    return np.asarray(exposure / np.maximum(chances.astype(np.float64) @ theta, SMALLEST))
 
 
 def clipped(weights: Array, limit: float | None) -> tuple[Array, Support]:

@@ -131,7 +131,7 @@ def build(
         "secondary": metrics.secondary(config, outcomes),
         "guardrails": metrics.guardrails(config, outcomes),
         "days": [sections.day(number, arms, outcomes, analysis) for number in days],
-        "health": sections.health(analysis, balance, config.shares(), gate),
+        "health": sections.health(analysis, balance, {arm.name: arm.assigned for arm in arms}, gate),
         "gate": [sections.verdict(entry) for entry in gate],
     }
     document["verdict"] = verdict(document)

@@ -22,6 +22,7 @@ OFFLINE = {
     "offline_auc_ci": "auc_ci",
     "expected_auc": "expected_auc",
     "gauc": "gauc",
+    "gauc_examined": "gauc_examined",
     "ndcg": "ndcg",
     "log_loss": "log_loss",
     "calibration": "calibration",
@@ -87,6 +88,8 @@ def _comparison(c: Comparison, outcomes: Mapping[str, Outcomes], cuped_p: float 
         "p_adjusted": c.p_holm,
         "always_valid_p": c.always_valid_p,
         "always_valid_ci": _plain(c.always_valid_lift_ci),
+        "always_valid_look_ci": _plain(c.always_valid_look_lift_ci),
+        "always_valid_p_adjusted": c.always_valid_p_holm,
         "cuped": cuped,
         "true_lift": None,
         "expected_lift": _expected_lift(outcomes[c.arm], outcomes[c.control]),
@@ -133,23 +136,24 @@ def _look(look: Look) -> dict[str, Any]:
         "lift": look.lift,
         "always_valid_p": look.always_valid_p,
         "always_valid_ci": _plain(look.always_valid_lift_ci),
+        "always_valid_look_ci": _plain(look.always_valid_look_lift_ci),
     }
 
 
 def health(
     analysis: Analysis,
     balance: Analysis,
-    shares: Mapping[str, float],
+    assigned: Mapping[str, int],
     gate: Sequence[GateEntry],
 ) -> dict[str, Any]:
     """What to look at before the lifts.
 
     Args:
         analysis: of the experiment. balance: the same comparisons in the pre-period, where no arm differs.
-        shares: configured, by arm. gate: all verdicts.
+        assigned: users of each arm, who came or not. gate: all verdicts.
     """
     observed = {name: found.users for name, found in analysis.arms.items()}
-    ratio = srm.sample_ratio(observed, shares)
+    ratio = srm.arrivals(observed, assigned)
     worst = min((c.p_value for c in balance.comparisons if c.p_value is not None), default=None)
     p_value = None if worst is None else min(1.0, worst * len(balance.comparisons))
     return {

@@ -10,7 +10,15 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from experiment.reporting.text import PAPER, against_control, health, level, power_note, significant
+from experiment.reporting.text import (
+    PAPER,
+    against_control,
+    coverage,
+    decisive,
+    health,
+    power_note,
+    significant,
+)
 from experiment.words import arm_name, big, interval, number, p_value, percent
 
 WIDE = 124
@@ -48,8 +56,8 @@ def table(report: Mapping[str, Any], width: int) -> Table:
             shown.add_column(head, justify="right", no_wrap=True)
     shown.add_column("offline\nAUC", justify="right", no_wrap=True)
     shown.add_column("online\ngain", justify="right", no_wrap=True)
-    shown.add_column(f"{level(run)}\ninterval", justify="right", no_wrap=True)
-    shown.add_column("p\n(Holm)", justify="right", no_wrap=True)
+    shown.add_column(f"{coverage(run)}\ninterval", justify="right", no_wrap=True)
+    shown.add_column("always-\nvalid p" if run["stopped"] else "p\n(Holm)", justify="right", no_wrap=True)
     if everything:
         shown.add_column("with CUPED\ngain and interval", justify="right", no_wrap=True)
     shown.add_column("expected\ngain", justify="right", no_wrap=True)
@@ -84,8 +92,8 @@ def _gains(
     style = ""
     if c["lift"] is not None and significant(c, run):
         style = "bold green" if c["lift"] > 0 else "bold red"
-    cells: list[Text | str] = [Text(percent(c["lift"]), style), Text(interval(c["ci"]), style)]
-    cells.append(p_value(c["p_adjusted"]))
+    ends, p = decisive(c, run)
+    cells: list[Text | str] = [Text(percent(c["lift"]), style), Text(interval(ends), style), p_value(p)]
     if everything:
         cuped = c["cuped"] or {"lift": None, "ci": None}
         cells.append(f"{percent(cuped['lift'])}  {interval(cuped['ci'])}")

@@ -75,9 +75,25 @@ def against_control(report: Document) -> list[dict[str, Any]]:
 
 
 def significant(compared: Mapping[str, Any], run: Mapping[str, Any]) -> bool:
-    """Whether the comparison decides at the run's level: after Holm, or always-valid if it stopped early."""
-    p = compared["always_valid_p"] if run["stopped"] else compared["p_adjusted"]
+    """Whether the comparison decides at the run's level."""
+    _, p = decisive(compared, run)
     return p is not None and p < run["alpha"]
+
+
+def decisive(compared: Mapping[str, Any], run: Mapping[str, Any]) -> tuple[list[float] | None, float | None]:
+    """The interval of the lift and the p-value that decide: after Holm, or always-valid if it stopped early.
+
+    An experiment that ends when it likes what it sees has no use for the figures of a fixed end.
+    """
+    if run["stopped"]:
+        ends = compared.get("always_valid_look_ci", compared["always_valid_ci"])
+        return ends, compared["always_valid_p"]
+    return compared["ci"], compared["p_adjusted"]
+
+
+def coverage(run: Mapping[str, Any]) -> str:
+    """The coverage of those intervals, 95%, and their kind where it is another than of a fixed end."""
+    return f"always-valid {level(run)}" if run["stopped"] else level(run)
 
 
 def level(run: Mapping[str, Any]) -> str:
@@ -134,8 +150,9 @@ def markdown(report: Document) -> str:
         f"**{report['verdict']}**",
         "",
         *_table(
-            ["", "offline AUC", "in the paper", "online gain", f"{level(run)} interval", "in the paper",
-             "p (Holm)", "expected gain", "true gain"],
+            ["", "offline AUC", "in the paper", "online gain", f"{coverage(run)} interval",
+             "in the paper", "always-valid p" if run["stopped"] else "p (Holm)", "expected gain",
+             "true gain"],
             [_row(report, arm) for arm in report["arms"]],
         ),
         "",
@@ -170,7 +187,8 @@ def _row(report: Document, arm: str) -> list[str]:
     if arm == run["control"]:
         return [f"{arm_name(arm)} (control)", auc, paper_auc, "0.0%", "", paper_gain, "", "0.0%", "0.0%"]
     c = next(c for c in against_control(report) if c["arm"] == arm)
-    gain = [percent(c["lift"]), interval(c["ci"]), paper_gain, p_value(c["p_adjusted"])]
+    ends, p = decisive(c, run)
+    gain = [percent(c["lift"]), interval(ends), paper_gain, p_value(p)]
     return [arm_name(arm), auc, paper_auc, *gain, percent(c["expected_lift"]), percent(c["true_lift"])]
 
 
@@ -209,7 +227,7 @@ def _comparisons(report: Document) -> list[str]:
                 p_value(c["p_value"]),
                 p_value(c["p_adjusted"]),
                 p_value(c["always_valid_p"]),
-                interval(c["always_valid_ci"]),
+                interval(c.get("always_valid_look_ci", c["always_valid_ci"])),
                 percent(cuped["lift"]),
                 interval(cuped["ci"]),
                 p_value(cuped["p_adjusted"]),
@@ -284,15 +302,13 @@ def _pair(c: Mapping[str, Any]) -> str:
 
 
 def _evidence(c: Mapping[str, Any], run: Mapping[str, Any]) -> str:
-    if run["stopped"]:
-        words = f"always-valid {level(run)} interval {interval(c['always_valid_ci'])}"
-        return f"{percent(c['lift'])} ({words}, p {_is(p_value(c['always_valid_p']))})"
-    words = f"{level(run)} interval {interval(c['ci'])}"
-    return f"{percent(c['lift'])} ({words}, p {_is(p_value(c['p_adjusted']))} after Holm)"
+    ends, p = decisive(c, run)
+    after = "" if run["stopped"] else " after Holm"
+    return f"{percent(c['lift'])} ({coverage(run)} interval {interval(ends)}, p {_is(p_value(p))}{after})"
 
 
 def _short(c: Mapping[str, Any], run: Mapping[str, Any]) -> str:
-    p = c["always_valid_p"] if run["stopped"] else c["p_adjusted"]
+    _, p = decisive(c, run)
     return f"{arm_name(c['arm'])} ({percent(c['lift'])}, p {_is(p_value(p))})"
 
 

@@ -1,7 +1,8 @@
 """The Bayesian view of a lift: a Gaussian posterior, the chance to win, the expected loss.
 
-The likelihood of the lift is normal around its estimate with the delta method's standard error (the
-normal-normal model of Gelman et al. 2013, section 2.5). The prior is flat unless one is given.
+The likelihood of the lift is normal around its estimate (the normal-normal model of Gelman et al. 2013,
+section 2.5). Comparisons give the standard error of the difference over the control's rate, so that under
+the flat prior the chance to win is 1 - p / 2 of the z test. The prior is flat unless one is given.
 """
 
 from __future__ import annotations

@@ -11,12 +11,13 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from experiment.stats.bayes import posterior
 from experiment.stats.cuped import adjust
 from experiment.stats.moments import Floats, Moments, X, Y
 from experiment.stats.multiplicity import benjamini_hochberg, holm
-from experiment.stats.ratio import STATUSES, Contrast, contrast, rates
+from experiment.stats.ratio import OK, STATUSES, Contrast, contrast, rates
 from experiment.stats.results import (
     Analysis,
     Arm,
@@ -29,8 +30,8 @@ from experiment.stats.results import (
     Method,
     Plan,
 )
+from experiment.stats.sequential import FEWEST, always_valid, mixing_variance, running
 from experiment.stats.sequential import Sequence as Always
-from experiment.stats.sequential import always_valid, mixing_variance, running
 
 
 def plan(rate: float, v: float, users: float) -> Plan:
@@ -124,12 +125,18 @@ def false_discovery(comparisons: Sequence[Comparison]) -> list[float | None]:
 
 
 def _with_holm(comparisons: Sequence[Comparison]) -> tuple[Comparison, ...]:
-    p_holm = holm(_p_values(comparisons))
-    return tuple(replace(c, p_holm=_number(p)) for c, p in zip(comparisons, p_holm, strict=True))
+    fixed, always = (
+        holm(_p_values(comparisons, name)) if comparisons else () for name in ("p_value", "always_valid_p")
+    )
+    return tuple(
+        replace(c, p_holm=_number(p), always_valid_p_holm=_number(q))
+        for c, p, q in zip(comparisons, fixed, always, strict=True)
+    )
 
 
-def _p_values(comparisons: Sequence[Comparison]) -> Floats:
-    return np.array([np.nan if c.p_value is None else c.p_value for c in comparisons], dtype=np.float64)
+def _p_values(comparisons: Sequence[Comparison], name: str = "p_value") -> Floats:
+    found = [getattr(c, name) for c in comparisons]
+    return np.array([np.nan if p is None else p for p in found], dtype=np.float64)
 
 
 def _compared(
@@ -154,8 +161,10 @@ def _compared(
         planned = Plan(share * float(looks.variance[-1]), share * float(looks.log_variance[-1]))
     else:
         planned_users = None
-    of_difference = _always(looks.difference, looks.variance, planned.difference, alpha)
-    of_lift = _always(looks.log_lift, looks.log_variance, planned.log_lift, alpha)
+    enough = np.minimum(control.n, treatment.n) >= FEWEST
+    own_difference = _always(looks.difference, looks.variance, enough, planned.difference, alpha)
+    own_lift = _always(looks.log_lift, looks.log_variance, enough, planned.log_lift, alpha)
+    of_difference, of_lift = running(own_difference), running(own_lift)
     by_day = [
         Look(
             day=day,
@@ -167,6 +176,8 @@ def _compared(
             always_valid_ci=_interval(of_difference.ci[i]),
             lift=_number(looks.lift[i]),
             always_valid_lift_ci=_interval(np.expm1(of_lift.ci[i])),
+            always_valid_look_ci=_interval(own_difference.ci[i]),
+            always_valid_look_lift_ci=_interval(np.expm1(own_lift.ci[i])),
         )
         for i, day in enumerate(days or ())
     ]
@@ -183,6 +194,9 @@ def _compared(
         always_valid_p=_number(of_difference.p_value[-1]),
         always_valid_ci=_interval(of_difference.ci[-1]),
         always_valid_lift_ci=_interval(np.expm1(of_lift.ci[-1])),
+        always_valid_look_ci=_interval(own_difference.ci[-1]),
+        always_valid_look_lift_ci=_interval(np.expm1(own_lift.ci[-1])),
+        always_valid_p_holm=None,
         cuped=_cuped(control[-1], treatment[-1], alpha, use_t=use_t),
         status=STATUSES[int(looks.status[-1])],
         bayes=_bayes(looks),
@@ -218,8 +232,11 @@ def _check(
         raise ValueError(f"days: got {len(days)} for looks of shape {control.shape}, one per look is allowed")
 
 
-def _always(estimate: Floats, variance: Floats, planned: float, alpha: float) -> Always:
-    return running(always_valid(estimate, variance, mixing_variance(planned, alpha), alpha=alpha))
+def _always(
+    estimate: Floats, variance: Floats, enough: NDArray[np.bool_], planned: float, alpha: float
+) -> Always:
+    spread = np.where(enough, variance, np.nan)
+    return always_valid(estimate, spread, mixing_variance(planned, alpha), alpha=alpha)
 
 
 def _cuped(control: Moments, treatment: Moments, alpha: float, *, use_t: bool) -> Cuped | None:
@@ -240,8 +257,9 @@ def _cuped(control: Moments, treatment: Moments, alpha: float, *, use_t: bool) -
 
 
 def _bayes(looks: Contrast) -> Bayes | None:
-    lift = looks.lift[-1]
-    view = posterior(lift, (1 + lift) * np.sqrt(looks.log_variance[-1]))
+    """Of the difference in units of the control's rate: the chance to win is then that of the z test."""
+    rate = looks.control.rate[-1]
+    view = posterior(looks.lift[-1], np.where(looks.status[-1] == OK, looks.se[-1] / rate, np.nan))
     if np.isnan(view.sd):
         return None
     return Bayes(float(view.mean), float(view.sd), float(view.chance_to_win), float(view.expected_loss))

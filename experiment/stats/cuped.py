@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from experiment.stats.moments import PX, PY, Floats, Moments, X, Y
-from experiment.stats.ratio import OK, Contrast, Rates, contrast, log_interval, rates, wald
+from experiment.stats.ratio import NEGLIGIBLE, OK, Contrast, Rates, contrast, log_interval, rates, wald
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -115,5 +115,7 @@ def _cross(moments: Moments) -> Floats:
 
 def _shifted(now: Rates, before: Rates, cross: Floats, theta: Floats, pooled: Floats) -> Rates:
     """The arm's adjusted rate, with the variance of e - theta e'."""
-    v = np.maximum(now.v - 2 * theta * cross + theta**2 * before.v, 0)
+    own = now.v + theta**2 * before.v
+    v = own - 2 * theta * cross
+    v = np.where(v <= NEGLIGIBLE * own, 0 * v, v)
     return Rates(now.n, now.rate - theta * (before.rate - pooled), v, v / now.n)

@@ -114,9 +114,13 @@ class Comparison:
         lift_ci: by the delta method on the logarithm; None unless status is ok.
         lift_fieller_ci: Fieller's; None unless status is ok, and where unbounded.
         p_holm: p_value adjusted within the family; None where p_value is, or where no family was formed.
-        always_valid_p: of the difference, running over the days where there are days; None as p_value.
+        always_valid_p: of the difference, running over the days where there are days; None as p_value, and
+            with fewer than `sequential.FEWEST` users in an arm.
         always_valid_ci: of the difference, running intersection; None as p_value, and where it is empty.
         always_valid_lift_ci: of the lift, the same boundary on the log ratio; None unless status is ok.
+        always_valid_look_ci, always_valid_look_lift_ci: of the last look alone, which is the size of the
+            effect until then; a running intersection is an interval of one lift that never changes.
+        always_valid_p_holm: always_valid_p adjusted within the family, valid at any look; None as p_holm.
         cuped: None without pre-period columns.
         status: one of `ratio.STATUSES`; "ok" when everything is defined.
         bayes: None unless status is ok.
@@ -135,6 +139,9 @@ class Comparison:
     always_valid_p: float | None
     always_valid_ci: Interval | None
     always_valid_lift_ci: Interval | None
+    always_valid_look_ci: Interval | None
+    always_valid_look_lift_ci: Interval | None
+    always_valid_p_holm: float | None
     cuped: Cuped | None
     status: str
     bayes: Bayes | None
@@ -151,10 +158,12 @@ class Look:
         control: name of the control.
         difference: R_t - R_c so far; None without impressions in either arm.
         difference_se: its standard error; None also with fewer than two users in an arm.
-        always_valid_p: running minimum; None before the first look with variance.
+        always_valid_p: running minimum; None before the first look with variance and `sequential.FEWEST`
+            users in each arm.
         always_valid_ci: of the difference, running intersection; None as the p, and where it is empty.
         lift: so far; None where undefined.
         always_valid_lift_ci: of the lift, running intersection; None as always_valid_ci.
+        always_valid_look_ci, always_valid_look_lift_ci: of this look alone.
     """
 
     day: Day
@@ -166,6 +175,8 @@ class Look:
     always_valid_ci: Interval | None
     lift: float | None
     always_valid_lift_ci: Interval | None
+    always_valid_look_ci: Interval | None
+    always_valid_look_lift_ci: Interval | None
 
 
 @dataclass(frozen=True, slots=True)

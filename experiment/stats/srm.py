@@ -1,7 +1,8 @@
 """Sample ratio mismatch: do the arms hold the users that the configured shares promise?
 
-Fixed: Pearson's chi-square over users (Fabijan et al. 2019). Sequential, for daily alarms: the multinomial
-test of Lindon & Malek (2022).
+Fixed: Pearson's chi-square over users (Fabijan et al. 2019). Where it is known how many users were assigned,
+what can go wrong is who of them is seen: the chi-square test of equal shares of arrivals. Sequential, for
+daily alarms: the multinomial test of Lindon & Malek (2022).
 """
 
 from __future__ import annotations
@@ -70,6 +71,38 @@ def sample_ratio(users: Mapping[str, float], weights: Mapping[str, float] | None
     chi2 = float(sum((users.get(arm, 0) - expected[arm]) ** 2 / expected[arm] for arm in held))
     if df == 0:
         return SampleRatio(chi2, df, None, alarm=False, expected=expected)
+    p_value = float(special.chdtrc(df, chi2))
+    return SampleRatio(chi2, df, p_value, alarm=p_value < ALARM, expected=expected)
+
+
+def arrivals(users: Mapping[str, float], assigned: Mapping[str, float]) -> SampleRatio:
+    """The test that the same share of the users `assigned` to each arm was seen.
+
+    Pearson's chi-square of arm x (seen, not seen). Assigned numbers that are fixed by design vary less than
+    those of a coin, so against the shares alone no leak would be found (`sample_ratio` asks for coins).
+
+    Args:
+        users: seen, by arm. assigned: all of the arm's users, for each arm of `users`.
+
+    Returns:
+        `expected` is of users seen; p is None with fewer than two arms that have users, or nobody seen.
+
+    Raises:
+        ValueError: for an arm with fewer users assigned than seen.
+    """
+    for arm, seen in users.items():
+        if not 0 <= seen <= assigned.get(arm, 0):
+            raise ValueError(
+                f"users: got {seen} in arm {arm!r}, 0 to the {assigned.get(arm, 0)} assigned are allowed"
+            )
+    share = sum(users.values()) / max(sum(assigned.values()), 1)
+    expected = {arm: n * share for arm, n in assigned.items()}
+    held = [arm for arm, n in assigned.items() if n > 0]
+    df = max(len(held) - 1, 0)
+    if df == 0 or share == 0:
+        return SampleRatio(None, df, None, alarm=False, expected=expected)
+    off = [(users.get(arm, 0) - expected[arm]) ** 2 / assigned[arm] for arm in held]
+    chi2 = float(sum(off)) / (share * (1 - share)) if share < 1 else 0.0
     p_value = float(special.chdtrc(df, chi2))
     return SampleRatio(chi2, df, p_value, alarm=p_value < ALARM, expected=expected)
 

@@ -35,6 +35,7 @@ MEASURES = {
     "expected_auc": Measure("expected AUC", "auc"),
     "offline_auc": Measure("offline AUC", "auc"),
     "gauc": Measure("per-request AUC", "auc"),
+    "gauc_examined": Measure("per-request AUC, examination divided out", "auc"),
     "log_loss": Measure("log loss", "auc"),
     "calibration": Measure("calibration", "number"),
     "expected_lift": Measure("expected lift", "lift"),
@@ -123,7 +124,7 @@ def pairs(folder: RunFolder) -> list[dict[str, Any]]:
 
 
 def _offline(arm: Mapping[str, Any]) -> dict[str, float | None]:
-    names = ("expected_auc", "offline_auc", "gauc", "log_loss", "calibration")
+    names = ("expected_auc", "offline_auc", "gauc", "gauc_examined", "log_loss", "calibration")
     return {name: arm[name] for name in (*names, "acquisition_rate", "new_release_share")}
 
 

@@ -64,14 +64,30 @@ def test_each_arm_has_a_world_to_itself_and_all_worlds_the_same_visits(done):
     )
 
 
+def rates(table):
+    return table.column("expected").to_pylist(), table.column("impressions").to_pylist()
+
+
 def test_the_document_says_bias_error_and_data(done):
     root, document = done
     assert json.loads((root / "interference" / "small.json").read_text()) == json.loads(json.dumps(document))
     assert [one["design"] for one in document["designs"]] == list(designs.DESIGNS)
     rows = {row["design"]: row for row in document["rows"]}
     assert len({row["global"] for row in rows.values()}) == 1
-    for row in rows.values():
-        assert row["global"] + row["noise"] + row["bias"] == pytest.approx(row["expected"])
+    found = tables(root)
+    alone = {arm: rates(found[f"only-{arm}"]) for arm in ("wide", "deep")}
+    whole = [sum(acquired) / sum(shown) for acquired, shown in alone.values()]
+    for name in ("shared", "diverted"):
+        arm, (acquired, shown) = found[name].column("arm").to_pylist(), rates(found[name])
+        split, own = [], []
+        for k, (expected, impressions) in enumerate(alone.values()):
+            mine = [i for i, of in enumerate(arm) if of == k]
+            split.append(sum(expected[i] for i in mine) / sum(impressions[i] for i in mine))
+            own.append(sum(acquired[i] for i in mine) / sum(shown[i] for i in mine))
+        row, lift = rows[name], [pair[1] / pair[0] - 1 for pair in (whole, split, own)]
+        assert [row["global"], row["noise"], row["bias"]] == pytest.approx(
+            [lift[0], lift[1] - lift[0], lift[2] - lift[1]]
+        )
     assert rows["shared"]["data"] == rows["clustered"]["data"] == 1.0
     assert 0.3 < rows["diverted"]["data"] < 0.7
     assert rows["shared"]["noise"] == rows["diverted"]["noise"]

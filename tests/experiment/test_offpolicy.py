@@ -128,10 +128,21 @@ def test_a_right_model_makes_the_direct_method_right_and_dr_precise(store):
     labels, truth = labels_of(store)
     there, wanted = (np.take_along_axis(relevance, slate, 1) * THETA for slate in (logged, target))
     weights, _ = weights_of(store)
-    assert estimators.direct(wanted).rate == pytest.approx(truth)
+    assert abs(z(estimators.direct(np.random.default_rng(3).binomial(1, wanted)), truth)) < 3.5
+    assert estimators.direct(1.2 * wanted).rate == pytest.approx(1.2 * truth)
     dr, ips = estimators.doubly_robust(labels, weights, there, wanted), estimators.ips(labels, weights)
     assert abs(z(dr, truth)) < 3.5
     assert dr.se < ips.se
+
+
+def test_a_propensity_that_the_log_rounds_to_0_has_a_finite_weight():
+    weights = estimators.item_weights(
+        np.array([[True, True, False]]), np.array([[0.0, 0.5, 0.0]], np.float32)
+    )
+    assert weights[0, 1:].tolist() == [2.0, 0.0]
+    _, support = estimators.clipped(weights, None)
+    assert np.isfinite(support.largest)
+    assert support.effective_sample == pytest.approx(1.0)
 
 
 def test_clipping_is_stated_and_lowers_the_estimate(store):

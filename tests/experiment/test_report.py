@@ -150,6 +150,24 @@ def test_health_says_what_is_wrong() -> None:
     assert ill["arms"]["deep"]["offline_auc"] is None
 
 
+def test_a_leak_of_some_users_is_an_alarm() -> None:
+    arms = results()
+    window = arms[2].window
+    gone = np.unique(window["user_id"])[:80]
+    arms[2] = ArmResult(arms[2].name, USERS, rows_without(window, gone), arms[2].pre, arms[2].offline)
+    whole, leaking = (
+        build(CONFIG, one, DAYS, [], CLOCK).document["health"]["srm"] for one in (results(), arms)
+    )
+    assert not whole["alarm"]
+    assert leaking["alarm"]
+    assert sum(leaking["expected"].values()) == pytest.approx(sum(leaking["observed"].values()))
+
+
+def rows_without(window: dict[str, np.ndarray], users: np.ndarray) -> dict[str, np.ndarray]:
+    stay = ~np.isin(window["user_id"], users)
+    return {name: values[stay] for name, values in window.items()}
+
+
 def test_undefined_is_null_with_a_status() -> None:
     arms = results({"wide": 0.05, "deep": 0.05}, users=40)
     arms[1].window["acquisitions"][:] = 0
@@ -204,6 +222,16 @@ def test_a_run_that_stopped_early_is_judged_by_the_always_valid_p() -> None:
         "Stopped early: decided on day 3. "
         "No difference is shown from Wide: Deep (+2.0%, p = .300) and Wide & Deep (+2.0%, p = .300)."
     )
+    for c in document["comparisons"]:
+        c |= {"always_valid_p": 0.01, "always_valid_look_ci": [0.004, 0.036], "ci": [0.015, 0.025]}
+    console = Console(width=80, file=io.StringIO())
+    console.print(render(document, 80))
+    shown = console.file.getvalue()  # type: ignore[attr-defined]
+    assert "always-valid 95%" in shown
+    assert "…" not in shown.replace(" … ", "")
+    for text in (shown, report_text.markdown(document), report_text.verdict(document)):
+        assert "+0.4 … +3.6%" in text
+    assert "+1.5 … +2.5%" not in shown
 
 
 def test_an_a_a_test_is_judged_as_one() -> None:

@@ -258,6 +258,8 @@ def test_a_second_writer_is_refused_with_the_first_ones_name(folder: RunFolder) 
             "allowed: one writer at a time"
         )
         other.kill()
+        os.waitid(os.P_PID, other.pid, os.WEXITED | os.WNOWAIT)  # a zombie, until it is waited for
+        assert holder(folder.path / "lock") is None
         other.wait()
     with folder.locked():  # what a killed process left behind does not matter
         assert holder(folder.path / "lock") == Holder.me()

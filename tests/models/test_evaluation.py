@@ -10,6 +10,7 @@ from models.evaluation import (
     calibration_curve,
     clustered_auc,
     delong,
+    examined_gauc,
     expected_auc,
     gauc,
     log_loss,
@@ -190,6 +191,39 @@ def test_gauc_ignores_what_is_the_same_for_a_whole_request():
     labels, scores = labels.reshape(200, 10), scores.reshape(200, 10)
     shift = rng.integers(-50, 50, (200, 1))
     assert gauc(labels, scores + shift) == pytest.approx(gauc(labels, scores), abs=1e-12)
+
+
+def test_examined_gauc_without_examination_pools_the_pairs_of_gauc():
+    rng = np.random.default_rng(13)
+    labels, scores = impressions(rng)
+    labels, scores = labels.reshape(200, 10), scores.reshape(200, 10)
+    pairs = labels.sum(1) * (10 - labels.sum(1))
+    areas = [gauc(labels[[b]], scores[[b]]) for b in range(200)]
+    expected = np.nansum(areas * pairs) / pairs.sum()
+    assert examined_gauc(labels, scores, np.ones(10)) == pytest.approx(expected)
+
+
+def test_examined_gauc_finds_what_users_would_acquire_wherever_it_stood():
+    """A ranker that repeats the logging one's order gains nothing, and a right one loses nothing."""
+    rng = np.random.default_rng(14)
+    B, S = 60_000, 6
+    odds = rng.normal(-1, 1.2, (B, S))
+    shown = np.argsort(-(odds + rng.normal(0, 2, (B, S))), axis=1)
+    odds = np.take_along_axis(odds, shown, 1)
+    chance = 1 / (1 + np.exp(-odds))
+    theta = np.exp(-0.4 * np.arange(S))
+    labels = (rng.random((B, S)) < theta * chance).astype(np.int8)
+    whole = (rng.random((B, S)) < chance).astype(np.int8)
+    for scores in (odds, odds + rng.normal(0, 1, (B, S)), np.tile(-np.arange(S), (B, 1))):
+        wanted = examined_gauc(whole, scores, np.ones(S))
+        assert examined_gauc(labels, scores, theta) == pytest.approx(wanted, abs=0.01)
+    assert gauc(labels, np.tile(-np.arange(S), (B, 1))) > wanted + 0.05
+
+
+def test_examined_gauc_of_nothing_is_nan_and_a_theta_of_0_is_refused():
+    assert np.isnan(examined_gauc(np.zeros((3, 2)), np.zeros((3, 2)), [1, 1]))
+    with pytest.raises(ValueError, match=r"^examination: got \[1, 0\] for labels \(3, 2\), one above 0 per"):
+        examined_gauc(np.zeros((3, 2)), np.zeros((3, 2)), [1, 0])
 
 
 @pytest.mark.parametrize("k", [1, 3, 10, 50])

@@ -74,6 +74,22 @@ def test_a_right_model_passes_however_little_users_look_down(traffic):
     assert reason.startswith("holdout: predicted over observed acquisitions is ")
 
 
+def test_a_model_that_promises_too_little_does_not_push_out_a_right_one(traffic):
+    """Where users do not look far its log loss over all positions is the lower one."""
+    log, truth = traffic
+    seen = np.exp(-0.9 * np.arange(truth.shape[1]))
+    labels = (np.random.default_rng(2).random(truth.shape) < seen / (1 + np.exp(-truth))).astype(np.int8)
+    log = dataclasses.replace(log, labels=labels)
+    limits = dataclasses.replace(LIMITS, calibration_max=1e9)
+    low = Fixed(truth - 1.0)
+    verdict = judge(Fixed(truth), low, log, limits)
+    assert verdict.accepted
+    assert verdict.log_loss > verdict.incumbent_log_loss + limits.log_loss_margin
+    assert verdict.log_loss_z > 3
+    worse = np.random.default_rng(3).permuted(truth, axis=1) + 2.0
+    assert "log loss" in " ".join(judge(Fixed(worse), low, log, limits).reasons)
+
+
 def test_the_paired_tests_are_those_of_the_clustered_estimates(traffic):
     log, truth = traffic
     rng = np.random.default_rng(0)

@@ -2,6 +2,8 @@
 
 import dataclasses
 import json
+import operator
+from itertools import accumulate
 
 import numpy as np
 import pytest
@@ -42,6 +44,55 @@ def test_a_comparison_holds_what_the_formulas_give():
     assert found.method.q == pytest.approx(1.959964)
 
 
+def test_the_chance_to_win_is_that_of_the_p_value():
+    rng = np.random.default_rng(8)
+    for lift in (0.6, 0.95, 1.4, 2.5):
+        found = compare(arm(rng, 60), arm(rng, 60, lift))
+        better = found.difference > 0
+        assert found.bayes.chance_to_win == pytest.approx(
+            1 - found.p_value / 2 if better else found.p_value / 2
+        )
+        assert found.bayes.lift == found.lift
+
+
+def test_looks_of_a_handful_of_users_do_not_count():
+    """Two users who happen to vary hardly at all would decide the experiment for good."""
+    few = Moments.from_users([1.0, 1.0], [10.0, 10.1]), Moments.from_users([2.0, 2.0], [10.0, 10.1])
+    found = compare(*few)
+    assert found.p_value < 1e-9
+    assert (found.always_valid_p, found.always_valid_ci, found.always_valid_look_ci) == (None, None, None)
+    rng = np.random.default_rng(4)
+    assert compare(arm(rng, 29), arm(rng, 300)).always_valid_p is None
+    assert compare(arm(rng, 30), arm(rng, 300)).always_valid_p is not None
+
+
+def test_the_always_valid_level_holds_where_users_come_one_by_one():
+    rng = np.random.default_rng(5)
+    rejected = 0
+    for _ in range(300):
+        looks = []
+        for _ in range(2):
+            y = 10.0 * (1 + rng.poisson(1, 60))
+            x = rng.binomial(y.astype(int), rng.beta(0.6, 1.4, 60))
+            looks.append(stack([Moments.from_users(x[:n], y[:n]) for n in range(2, 61)]))
+        rejected += (compare(*looks).always_valid_p or 1.0) < 0.05
+    assert rejected <= 15
+
+
+def test_a_look_by_itself_is_the_size_of_an_effect_that_moves():
+    rng = np.random.default_rng(9)
+    days = [(arm(rng, 3000, 1.0, pre=False), arm(rng, 3000, lift, pre=False)) for lift in (2.0, 0.7, 0.7)]
+    control, treatment = (stack(list(accumulate(x, operator.add))) for x in zip(*days, strict=True))
+    found = analyse({"c": control, "t": treatment}, "c", days=[1, 2, 3])
+    (last,), looks = found.comparisons, found.days
+    assert last.always_valid_look_lift_ci == looks[-1].always_valid_look_lift_ci
+    assert last.always_valid_look_ci == looks[-1].always_valid_look_ci
+    low, high = last.always_valid_look_lift_ci
+    assert low < last.lift < high
+    assert looks[0].always_valid_look_lift_ci == pytest.approx(looks[0].always_valid_lift_ci)
+    assert last.always_valid_lift_ci is None or last.always_valid_lift_ci[0] > low
+
+
 def test_planned_users_move_the_always_valid_figures_alone():
     rng = np.random.default_rng(2)
     a, b = arm(rng), arm(rng, lift=1.3)
@@ -58,6 +109,9 @@ def test_the_family_is_corrected_as_a_family():
     rng = np.random.default_rng(3)
     arms = {"c": arm(rng), "a": arm(rng, lift=1.15), "b": arm(rng, lift=1.1), "none": Moments.empty(pre=True)}
     found = analyse(arms, "c")
+    always = holm([np.nan if c.always_valid_p is None else c.always_valid_p for c in found.comparisons])
+    assert [c.always_valid_p_holm for c in found.comparisons[:2]] == pytest.approx(always[:2])
+    assert found.comparisons[2].always_valid_p_holm is None
     p = [c.p_value for c in found.comparisons]
     assert [c.arm for c in found.comparisons] == ["a", "b", "none"]
     assert p[2] is None

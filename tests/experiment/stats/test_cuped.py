@@ -33,6 +33,17 @@ def test_equal_arms_of_means_give_the_regression_on_the_covariate():
     assert float(found.se) == pytest.approx(fit.bse[1], rel=0.02)
 
 
+def test_a_pre_period_that_explains_everything_leaves_no_variance_rather_than_a_p_of_1():
+    rng = np.random.default_rng(7)
+    for _ in range(20):
+        x, y, *_ = users(rng, 500)
+        u, w, *_ = users(rng, 500, 1.1)
+        found = adjust(Moments.from_users(x, y, x, y), Moments.from_users(u, w, u, w))
+        assert float(found.variance) == 0
+        assert np.isnan(found.p_value)
+        assert np.isnan(found.lift_ci).all()
+
+
 def test_it_agrees_with_lins_regression_on_the_linearised_values():
     rng = np.random.default_rng(2)
     control, treatment = users(rng, 4000), users(rng, 4000, 1.1)

@@ -9,7 +9,7 @@ from experiment.stats.bayes import posterior
 from experiment.stats.guardrail import guardrail
 from experiment.stats.moments import Moments
 from experiment.stats.multiplicity import benjamini_hochberg, holm
-from experiment.stats.srm import sample_ratio, sequential_sample_ratio
+from experiment.stats.srm import arrivals, sample_ratio, sequential_sample_ratio
 
 
 @pytest.mark.parametrize(("ours", "method"), [(holm, "holm"), (benjamini_hochberg, "fdr_bh")])
@@ -78,6 +78,43 @@ def test_weights_that_make_no_sense_are_named(weights, message):
     with pytest.raises(ValueError) as error:  # noqa: PT011 - the whole message is compared
         sample_ratio({"a": 1, "b": 1}, weights)
     assert str(error.value) == message
+
+
+def test_arrivals_are_scipys_chi_square_of_who_came():
+    from scipy import stats
+
+    came, assigned = {"a": 8900, "b": 9000, "c": 4460}, {"a": 10_000, "b": 10_000, "c": 5000}
+    table = [list(came.values()), [assigned[arm] - came[arm] for arm in came]]
+    expected = stats.chi2_contingency(table, correction=False)
+    found = arrivals(came, assigned)
+    assert (found.chi2, found.df) == (pytest.approx(expected.statistic), 2)
+    assert found.p_value == pytest.approx(expected.pvalue)
+    assert list(found.expected.values()) == pytest.approx(expected.expected_freq[0])
+    assert not found.alarm
+    with pytest.raises(ValueError, match=r"^users: got 11 in arm 'a', 0 to the 10 assigned are allowed$"):
+        arrivals({"a": 11}, {"a": 10})
+
+
+def test_arrivals_of_fixed_buckets_are_right_as_often_as_they_say_and_find_a_leak():
+    """Against the shares the same visits look too even to be true, and hide a loss of 2%."""
+    rng = np.random.default_rng(6)
+    assigned = dict.fromkeys("abc", 10_000)
+    draws = rng.binomial(10_000, 0.895, (4000, 3))
+    p_values = np.array([arrivals(dict(zip("abc", row, strict=True)), assigned).p_value for row in draws])
+    for level in (0.01, 0.05, 0.5):
+        assert (p_values < level).mean() == pytest.approx(level, abs=4 * np.sqrt(level * (1 - level) / 4000))
+    leaked = draws - np.array([0, 0, 179])
+    found = [arrivals(dict(zip("abc", row, strict=True)), assigned).alarm for row in leaked[:500].tolist()]
+    assert np.mean(found) > 0.8
+    blind = [sample_ratio(dict(zip("abc", row, strict=True))).alarm for row in leaked[:500].tolist()]
+    assert not any(blind)
+
+
+@pytest.mark.parametrize("came", [{"a": 0, "b": 0}, {"a": 7}])
+def test_arrivals_without_anything_to_test_are_undefined(came):
+    found = arrivals(came, dict.fromkeys(came, 10))
+    assert (found.chi2, found.p_value, found.alarm) == (None, None, False)
+    assert arrivals({"a": 10, "b": 10}, {"a": 10, "b": 10}).p_value == 1
 
 
 def test_sequential_sample_ratio_holds_over_looks_and_finds_a_leak():
