@@ -118,6 +118,11 @@ class Config(Settings):
                 f"experiment.training: got {experiment.training!r}, allowed: 'all' with "
                 "experiment.identical_models"
             )
+        if 0 < experiment.slots < len(self.arms):
+            problems.append(
+                f"experiment.slots: got {experiment.slots}, allowed: 0, or at least one per arm, "
+                f"{len(self.arms)}"
+            )
         try:
             layer = assignment.layer_of(self)
         except ValueError as error:
@@ -127,7 +132,7 @@ class Config(Settings):
             least = 1.0 / self.users.population
             problems += [
                 f"{self._share_path(arm)}: got a share without a single user, allowed: at least {least:g}"
-                for arm in self.arms
+                for arm in layer.arms
                 if layer.size(arm) == 0
             ]
         _raise(problems)

@@ -206,6 +206,17 @@ class Diary:
             outdated += [folder for folder in older if folder.name != f"day={day:d}"]
         return [path for path in outdated if path.exists()]
 
+    def totals(self) -> dict[str, tuple[int, int]]:
+        """Impressions and acquisitions of the finished days, by the arm that served."""
+        found: dict[str, tuple[int, int]] = {}
+        for day, entry in self.days.items():
+            for group, users in entry.users.items():
+                arm = plan.serving_arm(group, day)
+                shown, acquired = found.get(arm, (0, 0))
+                more = int(users.impressions.sum()), int(users.acquisitions.sum())
+                found[arm] = shown + more[0], acquired + more[1]
+        return found
+
     def user_columns(self, group: str, days: range) -> dict[str, Array]:
         """Rows of a group's users and the given days: `day` and the columns of `UserDays`."""
         entries = [(day, self.days[day].users[group]) for day in days if day in self.days]

@@ -9,3 +9,7 @@ class BadInput(ValueError):  # noqa: N818 - the name says whose mistake it is
     The message names the field, what was got and what is allowed:
     `installs: got -3 in row 17, whole numbers from 0 are allowed`.
     """
+
+
+class NoModelError(RuntimeError):
+    """An arm is to serve and has no model, since the gate refused each: seen only when it has been tried."""

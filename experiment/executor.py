@@ -11,9 +11,11 @@ import faulthandler
 import importlib.util
 import multiprocessing
 import os
+import pickle
 import signal
 import sys
 import time
+import traceback
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
@@ -123,7 +125,7 @@ class Processes:
         """
         futures: list[Future[Result]] = []
         for task, slot in zip(tasks, slots, strict=True):
-            futures.append(self._pools[slot % len(self._pools)].submit(function, task))
+            futures.append(self._pools[slot % len(self._pools)].submit(_told, function, task))
         try:
             waiting: set[Future[Result]] = set(futures)
             while waiting:
@@ -154,6 +156,21 @@ class Processes:
             if error is not None:
                 _terminate(_processes(pool))
             pool.shutdown(wait=True, cancel_futures=True)
+
+
+def _told(function: Callable[[Task], Result], task: Task) -> Result:
+    """Does the task in the worker; an error that would not survive the way back is told in words."""
+    try:
+        return function(task)
+    except Exception as error:
+        try:
+            pickle.loads(pickle.dumps(error))  # noqa: S301 - our own
+        except Exception:  # noqa: BLE001 - anything can happen in a class of somebody else's
+            words = "".join(traceback.format_exception(error))
+            told = RuntimeError(f"{type(error).__name__}: {error}")
+            told.add_note(f"In the worker:\n{words}")
+            raise told from None
+        raise
 
 
 def balanced(costs: Sequence[float], workers: int) -> list[int]:

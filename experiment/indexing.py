@@ -49,7 +49,8 @@ def index_again(run: Path, config: Config, day: int) -> retrieval.Index:
 
 
 def forget() -> None:
-    """Lets go of what `index_again` remembers."""
+    """Lets go of what this process remembers; it can be read again."""
+    _index.cache_clear()
     _indexes.cache_clear()
 
 

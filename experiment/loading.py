@@ -67,6 +67,8 @@ def load(
     _choose(data, arms, rankers or {})
     for path, value in parse_overrides(overrides):
         parts = path.split(".")
+        if path == "preset":
+            raise BadInput(f"preset: got {value!r} among the settings, allowed: --preset, under them all")
         if arms is not None and parts[0] == "arms" and parts[1:2] and parts[1] not in data["arms"]:
             raise BadInput(f"{path}: got an arm that takes no part, allowed: {', '.join(data['arms'])}")
         _set(data, path, value)

@@ -34,6 +34,7 @@ def run(folder: RunFolder, progress: Progress) -> Report:
     config, began = folder.config, time.time()
     with open_executor(config.run, len(plan.shards(config)), folder.path) as workers:
         diary, stopped = Diary.open(folder), None
+        progress.goes_on(diary.totals())
         for day in plan.all_days(config):
             if not diary.has(day):
                 serve_day(diary, workers, day, progress)

@@ -7,6 +7,7 @@ production's log in the pre-period, and then on its own (or, if so configured, o
 
 from __future__ import annotations
 
+import hashlib
 import itertools
 import json
 from dataclasses import dataclass
@@ -42,6 +43,10 @@ class Shard:
     stop: int
 
 
+LONGEST = 200
+"""Letters of a learner's folder name; file systems end at 255 bytes."""
+
+
 @dataclass(frozen=True, slots=True)
 class Learner:
     """One model in training and the arms that it serves.
@@ -59,8 +64,11 @@ class Learner:
 
     @property
     def name(self) -> str:
-        """The learner's folder name."""
-        return "+".join(self.arms)
+        """The learner's folder name: its arms, or where that is too long the first of them and a hash."""
+        joined = "+".join(self.arms)
+        if len(joined) <= LONGEST:
+            return joined
+        return f"{self.arms[0]}+{hashlib.sha256(joined.encode()).hexdigest()[:16]}"
 
     def parsed_settings(self) -> dict[str, Any]:
         """The settings as plain data."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 import dataclasses
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from types import TracebackType
 from typing import TYPE_CHECKING, Protocol, Self
 
@@ -67,11 +67,15 @@ class Progress:
         self._served: Counter[tuple[str, int]] = Counter()
         finished = folder.manifest.finished_day
         self._resumed = 0 if finished is None else finished - self.days[0] + 1
-        self._before = int(journal.status["impressions"])
+        self._before: dict[str, tuple[int, int]] = {}
         units = [self._shards.total() + len(plan.learners(config, day)) for day in self.days]
         self._whole, self._done_before, self._done = sum(units), sum(units[: self._resumed]), 0
         journal.event("resumed" if self._resumed else "started", sim_day=finished, arms=list(config.arms))
         self._tell("starting", self.sim_day, now=True)
+
+    def goes_on(self, totals: Mapping[str, tuple[int, int]]) -> None:
+        """Earlier sessions have finished days with so many impressions and acquisitions, by arm."""
+        self._before = dict(totals)
 
     def served(self, result: Served) -> None:
         """A shard's visits of a day have been served and logged."""
@@ -174,11 +178,19 @@ class Progress:
                 sim_day=day,
                 finished_day=self._folder.manifest.finished_day,
                 share=round(self.share, 4),
-                impressions=self._before + self.impressions.total(),
-                arms={
-                    arm: {"impressions": self.impressions[arm], "acquisitions": self.acquisitions[arm]}
-                    for arm in self.impressions
-                },
+                impressions=sum(shown for shown, _ in self._before.values()) + self.impressions.total(),
+                arms=self._arms(),
             )
         if self._display is not None:
             self._display.show(self)
+
+    def _arms(self) -> dict[str, dict[str, int]]:
+        """What each arm has shown and acquired, in the finished days of earlier sessions and in this one."""
+        found = {}
+        for arm in dict.fromkeys((*self._before, *self.impressions)):
+            shown, acquired = self._before.get(arm, (0, 0))
+            found[arm] = {
+                "impressions": shown + self.impressions[arm],
+                "acquisitions": acquired + self.acquisitions[arm],
+            }
+        return found

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -59,11 +59,11 @@ def resume(
         BadInput: an arm's net is to train on a device that is not here.
     """
     folder = RunFolder.open(Path(path))
+    run_by = placed(folder.config.run, workers, executor, address)
     if folder.manifest.complete:
         return Report(folder.report())
     with folder.locked():
         folder.check()
-        run_by = placed(folder.config.run, workers, executor, address)
         refuse_missing(run_by)
         folder.config = folder.config.model_copy(update={"run": run_by})
         refuse_device(folder.config)
@@ -75,7 +75,7 @@ def work_on(folder: RunFolder, *, display: Display | None = None) -> Report:
     from experiment import loop
     from experiment.progress import Progress
 
-    with folder.locked():
+    with folder.locked(), _nothing_remembered():
         journal = Journal(folder.path, folder.config)
         try:
             with contextlib.nullcontext() if display is None else display:
@@ -95,6 +95,20 @@ def work_on(folder: RunFolder, *, display: Display | None = None) -> Report:
         journal.event("done", finished_day=folder.manifest.finished_day)
         journal.update("done", phase="done", share=1.0, finished_day=folder.manifest.finished_day)
         return report
+
+
+@contextlib.contextmanager
+def _nothing_remembered() -> Iterator[None]:
+    """A block before and after which this process remembers nothing of a run: a folder may be used again."""
+    from experiment import indexing, nightly, serving
+
+    for of in (serving, nightly, indexing):
+        of.forget()
+    try:
+        yield
+    finally:
+        for of in (serving, nightly, indexing):
+            of.forget()
 
 
 def refuse_small(config: Config) -> None:

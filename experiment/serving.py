@@ -18,7 +18,7 @@ from experiment import plan
 from experiment.assignment import PRODUCTION
 from experiment.at_hand import at_hand
 from experiment.config import Config
-from experiment.errors import BadInput
+from experiment.errors import NoModelError
 from experiment.folder.paths import RunPaths, part
 from experiment.folder.tensors import read_arrays, write_arrays
 from experiment.indexing import index_of
@@ -133,7 +133,7 @@ def policy_of(run: Path, config: Config, arm: str, day: int, model_day: int | No
     if kind in plan.REFERENCE_KINDS:
         return Policy(Oracle(world_of(config)), f"{arm}/{kind}", shown, exploration)
     if model_day is None:
-        raise BadInput(
+        raise NoModelError(
             f"arms.{arm}: got a ranker of which no model has passed the gate before day {day}, allowed: one "
             "whose first model does; events.jsonl has the gate's reasons"
         )

@@ -7,6 +7,8 @@ half-written file, and it never changes afterwards.
 from __future__ import annotations
 
 import os
+import secrets
+import socket
 from pathlib import Path
 from typing import Any
 
@@ -172,12 +174,16 @@ def _matrix(table: Any, name: str) -> Array:
 
 def _write(path: Path, table: Any) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    beside = path.with_name(f".{path.name}.tmp")
-    with beside.open("wb") as file:
-        pq.write_table(table, file, compression="zstd", store_schema=True)
-        file.flush()
-        os.fsync(file.fileno())
-    beside.rename(path)
+    beside = path.with_name(f".{path.name}-{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(4)}.tmp")
+    try:
+        with beside.open("wb") as file:
+            pq.write_table(table, file, compression="zstd", store_schema=True)
+            file.flush()
+            os.fsync(file.fileno())
+        beside.rename(path)
+    except BaseException:
+        beside.unlink(missing_ok=True)
+        raise
 
 
 def _read(path: Path, schema: Any) -> Any:

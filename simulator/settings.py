@@ -35,7 +35,7 @@ class WorldSettings(Settings):
     """Rank correlation of popularity with quality."""
     turnover: Annotated[float, Field(ge=0.0, le=0.9)] = 0.3
     """Share of the apps that are released during the horizon."""
-    horizon_start: int = -13
+    horizon_start: Annotated[int, Field(ge=-20_000, le=20_000)] = -13
     """First simulated day on which a new app may be released."""
     horizon_days: Annotated[int, Field(ge=1, le=10_000)] = 35
 

@@ -8,6 +8,7 @@ configuration, and the status counts the lines, so that what was changed or cut 
 from __future__ import annotations
 
 import contextlib
+import errno
 import hashlib
 import json
 import os
@@ -80,8 +81,7 @@ class Journal:
         document = {"wall_s": round(time.time(), 3), "event": event, **fields}
         if self.status["format"] >= SEALED:
             document[_SUM] = _sum(self._hash, document)
-        with (self._root / EVENTS).open("a", encoding="utf-8") as file:
-            file.write(json.dumps(document, ensure_ascii=False) + "\n")
+        _append(self._root / EVENTS, (json.dumps(document, ensure_ascii=False) + "\n").encode())
         self._events += 1
 
 
@@ -152,7 +152,8 @@ def _same_run(status: dict[str, Any], config_hash: str, format_: int) -> None:
 def _lines(root: Path) -> Iterator[str]:
     """The lines of the events, without what cannot be read."""
     with contextlib.suppress(FileNotFoundError):
-        yield from (root / EVENTS).read_text("utf-8", errors="replace").splitlines()
+        text = (root / EVENTS).read_text("utf-8", errors="replace")
+        yield from text.removesuffix("\n").split("\n") if text else ()  # JSON may hold other ends of lines
 
 
 def _event(line: str, config_hash: str, format_: int) -> dict[str, Any] | None:
@@ -171,6 +172,19 @@ def _event(line: str, config_hash: str, format_: int) -> dict[str, Any] | None:
 def _sum(config_hash: str, event: dict[str, Any]) -> str:
     text = json.dumps(event, ensure_ascii=False)
     return hashlib.sha256(f"{config_hash}\n{text}".encode()).hexdigest()[:16]
+
+
+def _append(path: Path, line: bytes) -> None:
+    """Adds a line, whole or not at all: on a full disk nothing is left of it."""
+    with path.open("ab", buffering=0) as file:
+        end, written = file.seek(0, os.SEEK_END), 0
+        try:
+            written = file.write(line)
+        finally:
+            if written < len(line):
+                file.truncate(end)
+    if written < len(line):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
 
 
 def _cut_torn_line(path: Path) -> None:

@@ -17,6 +17,9 @@ from experiment.errors import BadInput
 STRANGER_SECONDS = 600.0
 """A lock of another host, whose processes cannot be seen, counts as stale when untouched for so long."""
 
+DEAD = ("Z", "X")
+"""States of a process that has ended, but that its parent has not asked after: signals still reach it."""
+
 
 class LockedError(BadInput):
     """Another process writes to the run folder."""
@@ -67,6 +70,16 @@ def locked(path: Path) -> Iterator[None]:
                 path.unlink()
 
 
+def refuse_held(path: Path) -> None:
+    """Raises LockedError where a living process holds the lock at `path`; the message names pid and host."""
+    found = holder(path)
+    if found is not None:
+        raise LockedError(
+            f"{path.parent}: got a run that process {found.pid} on {found.host} is writing, "
+            "allowed: one writer at a time"
+        )
+
+
 def touch(path: Path) -> None:
     """Shows other hosts that the holder of the lock at `path` is alive."""
     with contextlib.suppress(OSError):
@@ -81,12 +94,7 @@ def _take(path: Path) -> None:
             fcntl.flock(descriptor, fcntl.LOCK_EX)
             if not _is_still(path, descriptor):
                 continue  # it was released, and deleted, between the two calls
-            found = holder(path)
-            if found is not None:
-                raise LockedError(
-                    f"{path.parent}: got a run that process {found.pid} on {found.host} is writing, "
-                    "allowed: one writer at a time"
-                )
+            refuse_held(path)
             os.truncate(descriptor, 0)
             os.pwrite(descriptor, json.dumps(asdict(Holder.me())).encode(), 0)
             return
@@ -114,12 +122,25 @@ def _alive(process: Holder) -> bool:
         return False
     except PermissionError:
         pass
-    return process.began in (0, _began(process.pid))
+    return _state(process.pid) not in DEAD and process.began in (0, _began(process.pid))
+
+
+def _state(pid: int) -> str:
+    """A process's state, a letter of Linux's stat file; none where there is no such file."""
+    return next(iter(_stat(pid)), "")
 
 
 def _began(pid: int) -> int:
     """Start of a process in clock ticks since boot (field 22 of Linux's stat file): its pid may be reused."""
     try:
-        return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[19])
-    except (OSError, ValueError, IndexError):
+        return int(_stat(pid)[19])
+    except (ValueError, IndexError):
         return 0
+
+
+def _stat(pid: int) -> list[str]:
+    """The fields of a process's stat file after its name, from the state on."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    except OSError:
+        return []

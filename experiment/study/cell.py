@@ -38,6 +38,7 @@ class CellTask:
     Attributes:
         name: of the cell. variant, seed, config, extras: what it is. run: its run folder.
         result: where its figures go. keep: leave the whole run folder.
+        program: the code that its figures shall come from, see `program`.
     """
 
     name: str
@@ -48,6 +49,29 @@ class CellTask:
     run: Path
     result: Path
     keep: bool
+    program: str
+
+
+class ProgramChangedError(RuntimeError):
+    """The code on the disk is no longer that which the study began with, whose figures are these?."""
+
+
+def attempt(task: CellTask) -> dict[str, Any]:
+    """As `work`; a cell that cannot be run is told as `{"variant", "seed", "failed"}`, so that others go on.
+
+    Raises:
+        LockedError, ProgramChangedError, OSError, MemoryError: what the other cells would meet as well.
+    """
+    from experiment.folder.lock import LockedError
+
+    try:
+        return work(task)
+    except (LockedError, ProgramChangedError, OSError, MemoryError):
+        raise
+    except Exception as error:  # noqa: BLE001 - of whatever kind: it is told, and the study says that it failed
+        from experiment.running import one_line
+
+        return {"variant": task.variant, "seed": task.seed, "failed": one_line(error)}
 
 
 def work(task: CellTask) -> dict[str, Any]:
@@ -55,8 +79,9 @@ def work(task: CellTask) -> dict[str, Any]:
 
     Raises:
         LockedError: another process is working on it.
+        ProgramChangedError: the code has changed since the study began.
     """
-    from experiment import nightly, running
+    from experiment import running
     from experiment.folder import atomic
     from experiment.folder.rundir import RunFolder
     from experiment.orphans import end_with_parent
@@ -67,11 +92,13 @@ def work(task: CellTask) -> dict[str, Any]:
     end_with_parent()
     prepare_worker()
     clock, cpu = time.perf_counter(), time.process_time()
-    if _begun(task.run):
+    _refuse_other(task)
+    if _begun(task):
         running.resume(task.run)
     else:
+        _begun_by(task).parent.mkdir(parents=True, exist_ok=True)
+        atomic.write_bytes(_begun_by(task), task.program.encode())
         running.run(task.config, task.run)
-    nightly.forget()
     find_truth(task.run, workers=task.config.run.workers)
     folder = RunFolder.open(task.run)
     document = {
@@ -80,7 +107,8 @@ def work(task: CellTask) -> dict[str, Any]:
         "variant": task.variant,
         "seed": task.seed,
         "config_hash": task.config.config_hash(),
-        "program": program(),
+        "program": task.program,
+        "rankers": rankers(task.config),
         "control": task.config.experiment.control,
         "extras": list(task.extras),
         "arms": study_measures.measure(folder, task.extras),
@@ -90,24 +118,45 @@ def work(task: CellTask) -> dict[str, Any]:
             "cpu_seconds": round(time.process_time() - cpu, 1),
         },
     }
+    _refuse_other(task)
     atomic.write_json(task.result, document)
     if not task.keep:
         drop(folder)
     return document
 
 
-def _begun(run: Path) -> bool:
-    """Whether there is a run to go on with; one that was dropped, and whose figures are lost, is deleted."""
+def _begun(task: CellTask) -> bool:
+    """Whether there is a run to go on with.
+
+    One that other code began, or that was dropped and whose figures are lost, is deleted.
+    """
     from experiment.folder.manifest import NAME
     from experiment.folder.rundir import RunFolder
 
-    if not (run / NAME).exists():
+    if not (task.run / NAME).exists():
         return False
-    manifest = RunFolder.open(run).manifest
-    if not manifest.complete or any(name.startswith("log/") for name in manifest.artefacts):
+    manifest = RunFolder.open(task.run).manifest
+    whole = not manifest.complete or any(name.startswith("log/") for name in manifest.artefacts)
+    by = _begun_by(task)
+    if whole and (not by.exists() or by.read_text() == task.program):
         return True
-    shutil.rmtree(run)
+    shutil.rmtree(task.run)
     return False
+
+
+def _begun_by(task: CellTask) -> Path:
+    """The file that says which program began the cell's run."""
+    return task.run.parent.with_name("begun") / task.name
+
+
+def _refuse_other(task: CellTask) -> None:
+    """Raises ProgramChangedError where the code on the disk is not the study's."""
+    program.cache_clear()
+    if program() != task.program:
+        raise ProgramChangedError(
+            f"program: got {program()} on the disk, the study began with {task.program}; the same command "
+            "begins its open cells anew"
+        )
 
 
 def drop(folder: RunFolder) -> None:
@@ -127,7 +176,23 @@ def saved(path: Path, config: Config, extras: tuple[str, ...] = ()) -> dict[str,
         return None
     if document.get("config_hash") != config.config_hash() or not set(extras) <= set(document["extras"]):
         return None
-    return document
+    return document if document.get("rankers", "") == rankers(config) else None
+
+
+def rankers(config: Config) -> str:
+    """12 digits that stand for the code of the configuration's own rankers, `module:Class`; none without."""
+    import importlib.util
+
+    modules = sorted({arm.kind.partition(":")[0] for arm in config.arms.values() if ":" in arm.kind})
+    if not modules:
+        return ""
+    sha = hashlib.sha256()
+    for name in modules:
+        found = importlib.util.find_spec(name)
+        sha.update(name.encode())
+        if found is not None and found.origin is not None:
+            sha.update(Path(found.origin).read_bytes())
+    return sha.hexdigest()[:12]
 
 
 @lru_cache(maxsize=2)

@@ -32,7 +32,7 @@ from __future__ import annotations
 import itertools
 import json
 import tomllib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
@@ -230,9 +230,16 @@ def find(name: str) -> tuple[str, Study]:
     """The study of that name, or in the file of that path, and its name. Raises BadInput."""
     if name.endswith(".toml") or "/" in name:
         try:
-            return Path(name).stem, parse(Path(name).read_text("utf-8"), name)
+            text = Path(name).read_text("utf-8")
         except (OSError, UnicodeDecodeError) as error:
             raise BadInput(f"study: got {name}, allowed: a readable TOML file ({error})") from error
+        short, ours = Path(name).stem, shipped()
+        study = parse(text, name)
+        if short in ours and study != ours[short]:
+            raise BadInput(
+                f"study: got {name}, but {short} comes with the program, allowed: another file name"
+            )
+        return short, study
     known = shipped()
     if name not in known:
         raise BadInput(
@@ -272,8 +279,8 @@ def changed(
     data = study.model_dump(mode="json")
     given = {"preset": preset, "seeds": seeds, "first_seed": first_seed, "arms": arms and list(arms)}
     data |= {key: value for key, value in given.items() if value is not None}
-    for path in overrides or {}:
-        if all(path in point.overrides for point in study.points()):
+    for path in _leaves(overrides or {}):
+        if all(_touches(path, point.overrides) for point in study.points()):
             raise BadInput(f"set: got {path}, which the study {name} varies, allowed: what it leaves alone")
     data["set"] |= overrides or {}
     return validated(data, name)
@@ -294,6 +301,9 @@ def cells(study: Study, points: Sequence[Point] | None = None) -> list[Cell]:
     for seed in study.seed_list():
         for point in study.points() if points is None else points:
             settings = {"run.workers": 1, **study.set, **point.overrides}
+            if "seed" in settings:
+                got = settings["seed"]
+                raise BadInput(f"seed: got {got!r} among the settings, allowed: seeds and first_seed")
             try:
                 config = load(study.preset, settings, seed=seed, arms=study.arms or None)
             except BadInput as error:
@@ -308,6 +318,20 @@ def cells(study: Study, points: Sequence[Point] | None = None) -> list[Cell]:
                         )
             found.append(Cell(point, seed, config, tuple(study.extras)))
     return found
+
+
+def _leaves(overrides: Mapping[str, Any], above: str = "") -> Iterator[str]:
+    """The paths of all values, those within tables too."""
+    for path, value in overrides.items():
+        if isinstance(value, Mapping):
+            yield from _leaves(value, f"{above}{path}.")
+        else:
+            yield f"{above}{path}"
+
+
+def _touches(path: str, overrides: Mapping[str, Any]) -> bool:
+    """Whether one of the overrides is of that value, or of a table around it."""
+    return any(path == one or path.startswith(f"{one}.") for one in _leaves(overrides))
 
 
 def _plain(value: Any) -> str:

@@ -38,6 +38,7 @@ def run_study(
     executor: str | None = None,
     address: str | None = None,
     keep: bool = False,
+    again: bool = False,
     tell: Tell | None = None,
 ) -> dict[str, Any]:
     """Does the cells of a study that are not done yet; returns its document, also written to the disk.
@@ -48,15 +49,21 @@ def run_study(
         workers: cells at a time, each in a process of its own; 0 takes one per core.
         executor, address: where these processes are, as in `run` of a configuration.
         keep: leave whole run folders, not only their figures, reports and metrics.
+        again: delete what there is of the study first, once all of it is known to be in order.
         tell: is told of the progress.
 
+    A cell that cannot be run is left out, and told in the document's `failed`; the others go on.
+
     Raises:
-        BadInput: a cell is no configuration. LockedError: another process works on a cell.
+        BadInput: a cell is no configuration, or cannot be run here.
+        LockedError: another process works on a cell.
+        ProgramChangedError: the code was changed meanwhile.
         WorkerLostError: a worker process died; finished cells, and finished days of the others, are kept.
     """
     from experiment.executor import open_executor, placed
     from experiment.folder import atomic
     from experiment.folder.rundir import RunFolder
+    from experiment.running import refuse_device, refuse_small
     from experiment.settings import RunSettings
     from experiment.study import cell as study_cell
     from experiment.study import plan as study_plan
@@ -65,6 +72,12 @@ def run_study(
     place = placed(RunSettings(), workers, executor, address)
     folder = Path(root) / "studies" / name
     cells = study_plan.cells(study, points)
+    for config in {cell.config.config_hash(): cell.config for cell in cells}.values():
+        refuse_device(config)
+        refuse_small(config)
+    if again:
+        forget(name, root)
+    failed: list[dict[str, Any]] = []
     done: dict[tuple[str, int], dict[str, Any]] = {}
     tasks: list[CellTask] = []
     for cell in cells:
@@ -78,15 +91,18 @@ def run_study(
             study_cell.drop(RunFolder.open(task.run))
 
     def conclude() -> dict[str, Any]:
-        document = study_summary.document(name, study, done, points)
+        document = study_summary.document(name, study, done, points) | {"failed": failed}
         atomic.write_json(folder.with_name(f"{name}.json"), document)
         return document
 
     def note(result: dict[str, Any]) -> None:
-        done[result["variant"], result["seed"]] = result
+        if "failed" in result:
+            failed.append(result)
+        else:
+            done[result["variant"], result["seed"]] = result
         conclude()
         if tell is not None:
-            tell(len(done), len(cells))
+            tell(len(done) + len(failed), len(cells))
 
     document = conclude()
     if tell is not None:
@@ -95,7 +111,7 @@ def run_study(
         folder.mkdir(parents=True, exist_ok=True)
         with open_executor(place, len(tasks), folder) as pool:
             try:
-                pool.map(study_cell.work, tasks, slots(tasks, pool.workers), note)
+                pool.map(study_cell.attempt, tasks, slots(tasks, pool.workers), note)
             except BaseException as error:
                 error.add_note(
                     "Finished cells are kept, and the others' finished days: the same command goes on."
@@ -119,7 +135,7 @@ def slots(tasks: Sequence[CellTask], workers: int) -> list[int]:
 
 
 def _task(folder: Path, cell: Cell, *, keep: bool) -> CellTask:
-    from experiment.study.cell import CellTask
+    from experiment.study.cell import CellTask, program
 
     return CellTask(
         name=cell.name,
@@ -130,6 +146,7 @@ def _task(folder: Path, cell: Cell, *, keep: bool) -> CellTask:
         run=folder / "runs" / cell.name,
         result=_result(folder, cell),
         keep=keep,
+        program=program(),
     )
 
 
@@ -160,8 +177,16 @@ def _known(folder: Path, cell: Cell) -> dict[str, Any] | None:
 
 
 def forget(name: str, root: Path | str = Path("runs")) -> None:
-    """Deletes everything of a study: figures, run folders, document."""
+    """Deletes everything of a study: figures, run folders, document.
+
+    Raises:
+        LockedError: another process works on one of its cells. Nothing is deleted.
+    """
+    from experiment.folder import lock
+
     folder = Path(root) / "studies" / name
+    for held in sorted(folder.glob("runs/*/lock")):
+        lock.refuse_held(held)
     shutil.rmtree(folder, ignore_errors=True)
     folder.with_name(f"{name}.json").unlink(missing_ok=True)
 
@@ -237,12 +262,11 @@ def register(app: typer.Typer) -> None:
             arms=arms.split(",") if arms else None, overrides=dict(parse_overrides(setting or [])),
         )  # fmt: skip
         around = None if write is None else page.read_page(write, f"study {short}")
-        if again:
-            forget(short, root)
         with terminable(), watched("cells", quiet=quiet) as tell:
             document = run_study(
-                short, study, root, workers=workers, executor=executor, address=address, keep=keep, tell=tell
-            )
+                short, study, root, workers=workers, executor=executor, address=address, keep=keep,
+                again=again, tell=tell,
+            )  # fmt: skip
         drawn = Path(root) / "studies" / f"{short}.html"
         figure.write_page(drawn, document)
         if write is not None and around is not None:
@@ -256,6 +280,10 @@ def register(app: typer.Typer) -> None:
             )
         if as_json:
             typer.echo(json.dumps(document, indent=2, ensure_ascii=False, allow_nan=False))
-            return
-        console.print(study_table.render(document))
-        console.print(f"Figure: {drawn}   Figures as data: {drawn.with_suffix('.json')}", style="dim")
+        else:
+            console.print(study_table.render(document))
+            console.print(f"Figure: {drawn}   Figures as data: {drawn.with_suffix('.json')}", style="dim")
+        for cell in document["failed"]:
+            typer.echo(f"storelift: {cell['variant']}, seed {cell['seed']}: {cell['failed']}", err=True)
+        if document["failed"]:
+            raise typer.Exit(1)

@@ -29,6 +29,26 @@ def test_results_come_in_the_order_of_the_tasks():
     assert InProcess().map(_double, [1, 2], [0, 1]) == [2, 4]
 
 
+class _OddError(Exception):
+    """Cannot be made from its own arguments, so it cannot be unpickled."""
+
+    def __init__(self, day: int, why: str) -> None:
+        super().__init__(f"day {day}: {why}")
+
+
+def _fail(day: int) -> None:
+    raise _OddError(day, "my data are bad")
+
+
+def test_an_error_that_does_not_survive_the_way_back_is_told_in_words():
+    with (
+        pytest.raises(RuntimeError, match=r"^_OddError: day 3: my data are bad\n") as caught,
+        Processes(2) as pool,
+    ):
+        pool.map(_fail, [3], [0])
+    assert "in _fail" in "".join(caught.value.__notes__)
+
+
 @pytest.mark.parametrize(
     ("how", "said"),
     [

@@ -1,6 +1,9 @@
 """The whole experiment on a tiny world: nothing of how the work is spread may show in what comes out."""
 
+import dataclasses
 import json
+import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -10,7 +13,7 @@ from dashboard.words import health
 from experiment import plan, running
 from experiment.daily import day_log, day_truth
 from experiment.executor import balanced
-from experiment.folder.journal import read_events
+from experiment.folder.journal import read_events, read_status
 from experiment.folder.paths import RunPaths
 from experiment.loading import load
 from experiment.reporting.report import Report
@@ -168,6 +171,52 @@ def test_an_interrupted_run_goes_on_to_the_same_end(first, tmp_path, monkeypatch
     assert _without_clock(report) == _without_clock(first[2])
     for arm in first[1].arms:
         _equal(day_log(first[0], first[1], (arm,), 2), day_log(tmp_path / "run", first[1], (arm,), 2))
+
+
+def test_a_resumed_run_counts_all_that_was_shown_once(first, tmp_path, monkeypatch):
+    from experiment import loop
+
+    night = loop.learn_overnight
+
+    def interrupted(diary, workers, day, progress):
+        if day == 1:
+            raise KeyboardInterrupt
+        night(diary, workers, day, progress)
+
+    monkeypatch.setattr(loop, "learn_overnight", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        _run(tmp_path / "run", ["run.workers=1"])
+    monkeypatch.undo()
+    running.resume(tmp_path / "run")
+    counted, whole = (read_status(root) for root in (tmp_path / "run", first[0]))
+    assert counted["impressions"] == whole["impressions"]
+    assert counted["arms"] == whole["arms"]
+
+
+def test_a_folder_that_is_used_again_is_served_by_its_own_models(tmp_path):
+    """Runs of one process that were deleted leave nothing that another run could be served with."""
+    settings = ["run.workers=1", "experiment.training=none", "experiment.days=1"]
+    _run(tmp_path / "run", [*settings, "production.exploration=2.0"])
+    shutil.rmtree(tmp_path / "run")
+    _, again = _run(tmp_path / "run", settings)
+    _, fresh = _run(tmp_path / "other", settings)
+    assert _without_clock(again) == _without_clock(fresh)
+
+
+def test_users_who_stay_away_for_a_day_stop_nothing(tmp_path):
+    """A sample of production of three users, of whom none comes on some days."""
+    _, report = _run(tmp_path / "run", ["run.workers=1", "production.share=0.0001", "experiment.days=1"])
+    assert report.document["run"]["days_run"] == 1
+
+
+def test_many_arms_of_one_learner_find_room_in_a_folder_name():
+    rankers = [f"arms.popular_ranker_{n:02}.kind=popularity" for n in range(14)]
+    config = load("tiny", [*rankers, "experiment.bucket_share=0.01", "experiment.training=all"])
+    (learner,) = (one for one in plan.learners(config, 1) if one.kind == "popularity")
+    assert len(learner.arms) == 14
+    assert len(learner.name) <= plan.LONGEST
+    assert RunPaths(Path()).checkpoint(learner.name, 1).name == "day=1"
+    assert learner.name != dataclasses.replace(learner, arms=learner.arms[:13]).name
 
 
 def test_all_logs_or_own_logs(tmp_path):

@@ -109,12 +109,15 @@ def test_a_resumed_run_begins_where_it_stopped(folder: RunFolder) -> None:
     first.analysing()
     folder.manifest.finished_day = 1
     later = Progress(folder, Journal(folder.path, config))
+    later.goes_on({"production": (70, 7), "wide": (30, 3)})
     assert (later.pre_share, later.share) == (1.0, first.share)
     assert later.group_share("deep") == pytest.approx(1 / 3)
-    before = read_status(folder.path)["impressions"]
     serve(later, config, 2)
     later.analysing()
-    assert read_status(folder.path)["impressions"] == before + 100 * len(plan.shards(config))
+    status = read_status(folder.path)
+    assert status["impressions"] == 100 + 100 * len(plan.shards(config))
+    assert status["arms"]["wide"] == {"impressions": 130, "acquisitions": 13}
+    assert status["arms"]["production"]["acquisitions"] >= 7
     assert [e["sim_day"] for e in read_events(folder.path) if e["event"] == "resumed"] == [1]
 
 

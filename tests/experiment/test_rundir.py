@@ -6,6 +6,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any, Self
 
 import pyarrow as pa
 import pytest
@@ -400,6 +401,50 @@ def test_the_next_event_begins_a_line_of_its_own(folder: RunFolder, config: Conf
     journal.event("resumed")
     journal.update("running")
     assert [event["event"] for event in read_events(folder.path)] == ["started", "resumed"]
+    assert folder.verify() == []
+
+
+def test_an_event_may_hold_what_others_take_for_the_end_of_a_line(folder: RunFolder, config: Config) -> None:
+    journal = Journal(folder.path, config)
+    journal.event("failed", cause="one\u2028two\x85three\x0cfour")
+    journal.update("failed")
+    (event,) = read_events(folder.path)
+    assert event["cause"] == "one\u2028two\x85three\x0cfour"
+    assert folder.verify() == []
+
+
+def test_on_a_full_disk_nothing_is_left_of_an_event(
+    folder: RunFolder, config: Config, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    journal = Journal(folder.path, config)
+    journal.event("started")
+    real = Path.open
+
+    class Full:
+        """A file that takes ten bytes."""
+
+        def __init__(self, file: Any) -> None:
+            self.file = file
+
+        def __enter__(self) -> Self:
+            return self
+
+        def __exit__(self, *error: object) -> None:
+            self.file.close()
+
+        def __getattr__(self, name: str) -> Any:
+            return getattr(self.file, name)
+
+        def write(self, line: bytes) -> int:
+            return self.file.write(line[:10])
+
+    monkeypatch.setattr(Path, "open", lambda path, *a, **k: Full(real(path, *a, **k)))
+    with pytest.raises(OSError, match="No space left on device"):
+        journal.event("resumed")
+    monkeypatch.undo()
+    journal.event("failed")
+    journal.update("failed")
+    assert [event["event"] for event in read_events(folder.path)] == ["started", "failed"]
     assert folder.verify() == []
 
 

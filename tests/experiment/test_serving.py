@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from experiment import serving
-from experiment.errors import BadInput
+from experiment.errors import NoModelError
 from experiment.loading import load
 from experiment.worlds import world_of
 
@@ -25,7 +25,7 @@ def loaded(monkeypatch):
 
 def test_an_arm_whose_first_model_was_refused_is_named(tmp_path):
     with pytest.raises(
-        BadInput, match=r"^arms\.deep: got a ranker of which no model has passed the gate before day 1"
+        NoModelError, match=r"^arms\.deep: got a ranker of which no model has passed the gate before day 1"
     ):
         serving.policy_of(tmp_path, load("tiny"), "deep", 1, None)
 

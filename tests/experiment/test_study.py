@@ -17,6 +17,7 @@ from typer.testing import CliRunner
 from experiment.cli import app
 from experiment.errors import BadInput
 from experiment.folder.rundir import RunFolder
+from experiment.loading import load
 from experiment.study import cell as study_cell
 from experiment.study import exploration as study_exploration
 from experiment.study import markdown as study_markdown
@@ -243,6 +244,106 @@ def test_another_configuration_or_a_missing_extra_is_not_taken(done, tmp_path):
     torn.write_bytes(path.read_bytes()[:100])
     assert study_cell.saved(torn, cell.config) is None
     assert study_cell.saved(tmp_path / "gone.json", cell.config) is None
+
+
+def test_begun_anew_only_where_all_is_in_order_and_nobody_works_on_it(done, tmp_path):
+    root = tmp_path / "r"
+    shutil.copytree(done[0], root)
+    folder = root / "studies" / "small"
+    before = sorted(folder.rglob("*"))
+    file = tmp_path / "small.toml"
+    file.write_text('title = "S"\npreset = "tiny"\n')
+    command = ["study", str(file), "--root", str(root), "--again", "-q"]
+    for wrong in (["--set", "world.drfit=1"], ["--executor", "bogus"], ["--set", "world.apps=90"]):
+        assert CliRunner().invoke(app, [*command, *wrong]).exit_code == 2, wrong
+    with RunFolder.open(next(iter((folder / "runs").iterdir()))).locked():
+        result = CliRunner().invoke(app, [*command, "--seeds", "1"])
+        assert result.exit_code == 2
+        assert "is writing, allowed: one writer at a time" in result.output
+    assert sorted(folder.rglob("*")) == before
+
+
+def test_a_study_of_ones_own_does_not_take_the_name_of_another(tmp_path):
+    file = tmp_path / "drift.toml"
+    file.write_text('title = "S"\npreset = "tiny"\n')
+    with pytest.raises(BadInput, match=r"drift\.toml, but drift comes with the program, allowed: "):
+        study_plan.find(str(file))
+
+
+def test_a_cell_that_cannot_be_run_does_not_hold_up_the_others(tmp_path):
+    file = tmp_path / "limits.toml"
+    file.write_text(
+        'title = "S"\npreset = "tiny"\nseeds = 1\n[set]\n"experiment.days" = 1\n'
+        '[[sweep]]\nknob = "gate.memory_limit"\nvalues = [0.0001, 4096.0]\n'
+    )
+    command = ["study", str(file), "--root", str(tmp_path / "r"), "-q", "--workers", "1"]
+    result = CliRunner().invoke(app, command)
+    assert result.exit_code == 1
+    assert (
+        "0.0001, seed 0: NoModelError: arms.production: got a ranker of which no model has passed"
+        in result.output
+    )
+    document = json.loads((tmp_path / "r" / "studies" / "limits.json").read_bytes())
+    assert (document["cells_done"], document["cells"]) == (1, 2)
+    assert [(cell["variant"], cell["seed"]) for cell in document["failed"]] == [("0.0001", 0)]
+
+
+def test_figures_are_of_the_program_that_made_them(tmp_path, monkeypatch):
+    """Code that changes while a study runs stops it; a cell that other code began is begun anew."""
+    study = small(seeds=1, variant=[], set=SMALL["set"] | {"experiment.days": 1})
+    from experiment import loop
+
+    real, kept = loop.learn_overnight, study_cell.program
+
+    def edited(diary, workers, day, progress):
+        if day == 0:
+            monkeypatch.setattr(study_cell, "program", other)
+        real(diary, workers, day, progress)
+
+    def other(*_):
+        return "edited"
+
+    kept_clear, other.cache_clear = kept.cache_clear, lambda: None
+    monkeypatch.setattr(loop, "learn_overnight", edited)
+    with pytest.raises(study_cell.ProgramChangedError, match="program: got edited on the disk, the study "):
+        run_study("p", study, tmp_path, workers=1)
+    assert not list((tmp_path / "studies" / "p" / "cells").glob("*"))
+    monkeypatch.setattr(loop, "learn_overnight", real)
+    (run,) = (tmp_path / "studies" / "p" / "runs").iterdir()
+    made = run.stat().st_ino
+    document = run_study("p", study, tmp_path, workers=1)
+    assert document["programs"] == ["edited"]
+    (run,) = (tmp_path / "studies" / "p" / "runs").iterdir()
+    assert run.stat().st_ino != made
+    kept_clear()
+
+
+def test_an_own_rankers_code_counts(tmp_path, monkeypatch):
+    module = tmp_path / "own_ranker.py"
+    module.write_text("from models.reference import Popularity\nclass Mine(Popularity):\n    pass\n")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    config = load("tiny", arms=["wide"], rankers={"mine": "own_ranker:Mine"})
+    before = study_cell.rankers(config)
+    path = tmp_path / "cell.json"
+    document = {
+        "format": study_cell.FORMAT,
+        "config_hash": config.config_hash(),
+        "extras": [],
+        "rankers": before,
+    }
+    path.write_text(json.dumps(document))
+    assert study_cell.saved(path, config) == document
+    module.write_text(module.read_text() + "    kind = 'changed'\n")
+    assert study_cell.saved(path, config) is None
+    assert study_cell.rankers(load("tiny")) == ""
+
+
+def test_what_a_study_varies_is_not_set_by_a_table_around_it():
+    study = small(variant=[], sweep=[{"knob": "world.drift", "values": [0.0, 0.5]}])
+    with pytest.raises(BadInput, match=r"^set: got world\.drift, which the study small varies, allowed: "):
+        study_plan.changed(study, "small", overrides={"world": {"drift": 0.9}})
+    with pytest.raises(BadInput, match=r"^seed: got 99 among the settings, allowed: seeds and first_seed$"):
+        study_plan.cells(study_plan.changed(study, "small", overrides={"seed": 99}))
 
 
 def test_a_cell_that_was_stopped_goes_on(tmp_path, monkeypatch):
