@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import streamlit as st
 
-from dashboard import shell, words
+from dashboard import launch, shell, words
 from experiment.words import arm_name
 
 OF_ALL_RUNS = ("Compare", "Start")  # pages that are of no run in particular
+OF_NO_LEVEL = ("Latency", "Data", "Memorise, generalise", "Start")  # pages without intervals that change
 
 
 def pages() -> dict[str, list[st.Page]]:
@@ -69,7 +70,7 @@ def pages() -> dict[str, list[st.Page]]:
 
 def sidebar(title: str) -> None:
     """Which run, at which level, against which arm; grey where the page takes no notice of it."""
-    of_all = title in OF_ALL_RUNS
+    of_all, of_no_level = title in OF_ALL_RUNS, title in OF_NO_LEVEL
     names = [run.name for run in shell.runs()]
     watched = next((run for run in shell.runs() if run.name == st.session_state.get("watch")), None)
     if watched is not None and watched.status:  # it was started here, and has said how it is doing
@@ -86,6 +87,7 @@ def sidebar(title: str) -> None:
             key="run",
             bind="query-params",
             disabled=of_all,
+            on_change=_picked,
             help="Newest first. Type to search.",
         )
         st.caption(words.census(shell.runs()))
@@ -94,8 +96,8 @@ def sidebar(title: str) -> None:
             list(shell.LEVELS),
             key="level",
             bind="query-params",
-            disabled=title == "Start",
-            help="Coverage of all intervals; decisions follow it.",
+            disabled=of_no_level,
+            help="Coverage of the intervals of the lifts; decisions follow it.",
         )
         run = shell.chosen()
         if run is not None and len(run.arms) > 1:
@@ -106,9 +108,14 @@ def sidebar(title: str) -> None:
                 key="against",
                 format_func=arm_name,
                 bind="query-params",
-                disabled=of_all,
+                disabled=of_all or of_no_level,
                 help="The arm that the others are compared with.",
             )
+
+
+def _picked() -> None:
+    """Who picks a run no longer waits for one that was started."""
+    st.session_state.pop("watch", None)
 
 
 def main() -> None:
@@ -119,6 +126,7 @@ def main() -> None:
     st.logo(shell.HERE / "icon.svg", size="large")
     st.html(shell.HERE / "style.css")
     shell.refresh()
+    launch.reap()
     page = st.navigation(pages())
     sidebar(page.title)
     page.run()

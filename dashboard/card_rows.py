@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -29,7 +29,7 @@ def blocks(run: Run, results: Document, *, cuped: bool = False) -> list[Block]:
     """
     alpha = float(results["run"]["alpha"])
     compared = [(c["arm"], c["control"]) for c in results["comparisons"]]
-    effects = measures.effects(run, compared, alpha)
+    effects = measures.effects(run, compared, alpha, results["run"]["control"])
     against = [pair for pair in compared if pair[1] == results["run"]["control"]]
     found = [_primary(results, cuped=cuped)]
     for metric in METRICS[1:]:
@@ -66,24 +66,30 @@ def _primary_row(c: Comparison, results: Document, *, cuped: bool) -> Row:
         else {**c, "lift": None, "ci": None, "p_adjusted": None, "p_value": None, **adjusted}
     )
     waiting = outcome.early(results)
-    p = c["always_valid_p"] if waiting else shown["p_adjusted"]
-    sure = p is not None and p < results["run"]["alpha"]
-    mark = "undefined" if c["status"] != "ok" else "unclear"
-    if mark == "unclear" and sure:
-        mark = "better" if c["lift"] > 0 else "worse"
+    p = None if waiting and cuped else outcome.deciding_p(shown, results)
+    lift = shown["lift"]
+    if c["status"] != "ok":
+        mark = "undefined"
+    elif waiting and cuped:
+        mark = "early"  # nothing that may be read on any day is adjusted
+    elif lift is not None and p is not None and p < results["run"]["alpha"]:
+        mark = "better" if lift > 0 else "worse"
+    else:
+        mark = "unclear"
+    always = "always-valid, Holm" if "always_valid_p_adjusted" in c else "always-valid"
     return Row(
         arm=c["arm"],
         value=rate(arm["acquisition_rate"]),
         control=rate(control["acquisition_rate"]),
         counts=_counts(arm["acquisitions"], arm["impressions"]),
         control_counts=_counts(control["acquisitions"], control["impressions"]),
-        lift=shown["lift"],
-        ci=_pair(shown["ci"]),
-        wings=None if cuped else _pair(c["always_valid_ci"]),
-        stated=_pair(c["always_valid_ci"]) if waiting and not cuped else None,
+        lift=lift,
+        ci=outcome.pair(shown["ci"]),
+        wings=None if cuped else outcome.always_valid_ci(c),
+        stated=outcome.always_valid_ci(c) if waiting and not cuped else None,
         truth=c.get("true_lift"),
         p=p,
-        p_label="always-valid, unadjusted" if waiting and cuped else "always-valid" if waiting else "Holm",
+        p_label="Holm" if not waiting else "" if cuped else always,
         p_raw=None if waiting else shown["p_value"],
         mark=mark,
         why=why(c) if c["status"] == "ok" else STATUS_WORDS.get(c["status"], str(c["status"])),
@@ -159,10 +165,6 @@ def _counts(top: float, bottom: float) -> str:
     return f"{big(top)} / {big(bottom)}"
 
 
-def _pair(ends: Sequence[float] | None) -> tuple[float, float] | None:
-    return None if ends is None else (float(ends[0]), float(ends[1]))
-
-
 EXPORT = (
     "metric",
     "variation",
@@ -190,7 +192,8 @@ def export(run: Run, results: Document) -> str:
     out = io.StringIO()
     writer = csv.writer(out)
     writer.writerow(EXPORT)
-    for key, effects in measures.effects(run, compared, float(results["run"]["alpha"])).items():
+    alpha, control = float(results["run"]["alpha"]), results["run"]["control"]
+    for key, effects in measures.effects(run, compared, alpha, control).items():
         for one in effects:
             adjusted = holm[one.arm, one.control] if key == PRIMARY.key else one.p_adjusted
             low, high = one.ci or ("", "")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 
@@ -16,31 +17,45 @@ BULKY = ("log/", "truth/", "models/", "state/")
 
 def entries(run: Run) -> list[tuple[int, Document]]:
     """The finished days' entries: the gate's verdicts and the quality that was served, by simulated day."""
-    return _entries(run.key)
+    return _entries(days_of(run.key, "days", "json"))
 
 
 @lru_cache(maxsize=16)
-def _entries(key: Key) -> list[tuple[int, Document]]:
+def _entries(files: tuple[DayFile, ...]) -> list[tuple[int, Document]]:
     found: list[tuple[int, Document]] = []
-    for day, file in days_of(key, "days", "json")[0]:
+    for one in files:
         try:
-            entry = json.loads(file.read_bytes())
+            entry = json.loads(one.path.read_bytes())
         except (OSError, ValueError):
             continue
         if isinstance(entry, dict):
-            found.append((day, entry))
+            found.append((one.day, entry))
     return found
 
 
-def days_of(key: Key, kind: str, suffix: str) -> tuple[list[tuple[int, Path]], list[str]]:
-    """(day, file) of the finished days in `metrics/KIND/`, and the names of files that cannot be trusted."""
+@dataclass(frozen=True, slots=True)
+class DayFile:
+    """A file of a finished day that is as it was written.
+
+    Attributes:
+        day: simulated. path: of the file. stamp: changes with it, so that what was read of it may be kept.
+    """
+
+    day: int
+    path: Path
+    stamp: tuple[int, int]
+
+
+def days_of(key: Key, kind: str, suffix: str) -> tuple[DayFile, ...]:
+    """The finished days' files in `metrics/KIND/` that can be trusted, by day."""
     known = {}
     for file in (Path(key.path) / "metrics" / kind).glob(f"day=*.{suffix}"):
         day = file.stem.partition("=")[2]
         if key.finished is not None and day.lstrip("-").isdigit() and int(day) <= key.finished:
             known[file] = int(day)
-    good, bad = intact.split(key, known)
-    return sorted((known[file], file) for file in good), bad
+    good = intact.split(key, known)[0]
+    ordered = sorted((known[file], file) for file in good)
+    return tuple(DayFile(day, file, intact.stamp(file)) for day, file in ordered)
 
 
 def untrusted(run: Run) -> list[str]:

@@ -72,7 +72,7 @@ def frame(
 
 def _unsigned_zero(axis: Any) -> None:
     """Formats with a sign write +0%, which is neither more nor less."""
-    axis.labelalias = {f"+{zero}": zero for zero in ("0%", "0.00", "0.000")}
+    axis.labelalias = {f"+{zero}": zero for zero in ("0%", "0", "0.00", "0.000")}
 
 
 def lifts(
@@ -118,7 +118,7 @@ def lifts(
             xanchor="right" if late else "left",
             yanchor="top",
         )
-    frame(figure, x=x, y=f"{unit} ({band})", tickformat="+.0%" if relative else "+.2f")
+    frame(figure, x=x, y=f"{unit} ({band})", tickformat="+.2~%" if relative else "+.2~f")
     return whole_days(figure, [x for line in lines for x in line.x])
 
 
@@ -252,6 +252,6 @@ def power_curve(
             )
         )
     frame(figure, x="True lift, of either sign", y="Chance to find it", height=280, tickformat=".0%")
-    figure.update_xaxes(tickformat=".0%")
+    figure.update_xaxes(tickformat=".2~%")
     figure.update_yaxes(range=[0, 1.02])
     return figure

@@ -81,7 +81,7 @@ def forest(leaves: Sequence[Leaf], inks: Mapping[str, Ink], *, x: str = "Lift") 
             )
     rows = len({leaf.label for leaf in leaves})
     frame(figure, x=x, y="", height=110 + 30 * max(rows, 2))
-    figure.update_xaxes(tickformat="+.0%", showgrid=True)
+    figure.update_xaxes(tickformat="+.2~%", showgrid=True)
     labels = list(dict.fromkeys(leaf.label for leaf in leaves))
     figure.update_yaxes(categoryorder="array", categoryarray=labels[::-1], nticks=None, type="category")
     figure.update_layout(

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from dashboard import latencies, reading
 from dashboard import results as outcome
 from dashboard.reading import Document, Run
-from experiment.reporting.text import level
 from experiment.words import arm_name, interval, number, percent
 
 MOST = 3
@@ -33,18 +32,16 @@ class Tile:
 
 def tiles(run: Run, results: Document) -> list[Tile]:
     """The tiles of a run with results."""
-    of = level(results["run"])
-    waiting = outcome.early(results)
+    kind = outcome.readable_kind(results)
     found = []
     for c in outcome.against_control(results)[:MOST]:
-        kind = f"always-valid {of}" if waiting else of
         pair = arm_name(c["arm"]), arm_name(c["control"])
         found.append(
             Tile(
                 f"{pair[0]} over {pair[1]}",
                 percent(c["lift"]),
-                interval(c["always_valid_ci"] if waiting else c["ci"]),
-                f"Lift of the acquisition rate, {kind} interval, and the lift up to each day.",
+                interval(outcome.readable_ci(c, results)),
+                f"Lift of the acquisition rate, {kind}, and the lift up to each day.",
                 _days(results, c["arm"], c["control"]),
             )
         )

@@ -13,11 +13,11 @@ from experiment.folder.manifest import NAME, Manifest, RunFolderError
 
 def split(key: Key, files: Iterable[Path]) -> tuple[list[Path], list[str]]:
     """The files that can be trusted, and the names of those that cannot."""
-    listed = _listed(key.path, _stamp(Path(key.path) / NAME))
+    listed = _listed(key.path, stamp(Path(key.path) / NAME))
     good, bad = [], []
     for file in files:
         name = file.relative_to(key.path).as_posix()
-        if _sum(str(file), _stamp(file)) == listed.get(name, ""):
+        if _sum(str(file), stamp(file)) == listed.get(name, ""):
             good.append(file)
         else:
             bad.append(name)
@@ -26,7 +26,7 @@ def split(key: Key, files: Iterable[Path]) -> tuple[list[Path], list[str]]:
 
 def changed(key: Key, besides: tuple[str, ...]) -> list[str]:
     """Names of the listed files that are not as written, but for those that begin with `besides`."""
-    listed = _listed(key.path, _stamp(Path(key.path) / NAME))
+    listed = _listed(key.path, stamp(Path(key.path) / NAME))
     names = [name for name in listed if not name.startswith(besides)]
     return split(key, [Path(key.path) / name for name in names])[1]
 
@@ -48,7 +48,8 @@ def _sum(path: str, _: tuple[int, int]) -> str | None:
         return None
 
 
-def _stamp(file: Path) -> tuple[int, int]:
+def stamp(file: Path) -> tuple[int, int]:
+    """Changes when the file is written anew; zeros where there is none."""
     try:
         stat = file.stat()
     except OSError:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Any
 
@@ -30,6 +31,13 @@ class Knob:
     meaning: str
     step: float | int
     format: str
+
+    def fitted(self, value: float) -> Knob:
+        """The knob with a step and a format for a preset's `value`, which may be far below the step."""
+        if not 0 < value < self.step or float(self.format % value) == value:
+            return self
+        digits = 1 - math.floor(math.log10(value))
+        return replace(self, step=10.0**-digits, format=f"%.{digits}f")
 
 
 KNOBS = (

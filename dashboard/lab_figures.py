@@ -98,7 +98,7 @@ def off_and_on(spots: Sequence[Spot], inks: Mapping[str, Ink]) -> go.Figure:
         x="Offline AUC, before the experiment",
         y="Lift, in the experiment",
         height=340,
-        tickformat="+.0%",
+        tickformat="+.2~%",
     )
     figure.update_layout(hovermode="closest")
     if known:

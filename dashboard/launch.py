@@ -12,6 +12,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+import threading
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -19,8 +20,10 @@ from pathlib import Path
 
 from experiment.config import Config
 from experiment.errors import BadInput
+from experiment.executor import refuse_missing
 from experiment.folder import journal, lock
 from experiment.loading import load
+from experiment.running import refuse_device, refuse_small
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 
@@ -42,7 +45,11 @@ class Order:
 
     def config(self) -> Config:
         """The configuration, checked as the command line does. Raises BadInput with its messages."""
-        return load(self.preset, list(self.settings), seed=self.seed, arms=list(self.arms) or None)
+        config = load(self.preset, list(self.settings), seed=self.seed, arms=list(self.arms) or None)
+        refuse_missing(config.run)
+        refuse_device(config)
+        refuse_small(config)
+        return config
 
     def arguments(self, out: Path) -> list[str]:
         """The command's arguments."""
@@ -69,28 +76,46 @@ class Launched:
     """A run that was started from here.
 
     Attributes:
-        folder: where its run will be. process: of the command. said: file with what it says.
+        folder: where its run will be. process: of the command.
+        said: file with what it says, which is deleted when it has ended. words: the last of it, kept then.
     """
 
     folder: Path
     process: subprocess.Popen[bytes]
     said: Path
     command: Sequence[str] = field(default=())
+    words: str | None = None
 
     @property
     def code(self) -> int | None:
-        """Its exit code; None while it works."""
-        return self.process.poll()
+        """Its exit code; None while it works. To ask is what lets the system forget a process that ended."""
+        code = self.process.poll()
+        with _REAPING:
+            if code is not None and self.words is None:
+                self.words = _tail(self.said)
+                self.said.unlink(missing_ok=True)
+        return code
 
     def last_words(self) -> str:
         """What it said, the last lines."""
-        try:
-            return "\n".join(self.said.read_text("utf-8", "replace").strip().split("\n")[-12:])
-        except OSError:
-            return ""
+        return _tail(self.said) if self.code is None else self.words or ""
 
 
 _LAUNCHED: dict[str, Launched] = {}
+_REAPING = threading.Lock()
+
+
+def _tail(said: Path) -> str:
+    try:
+        return "\n".join(said.read_text("utf-8", "replace").strip().split("\n")[-12:])
+    except OSError:
+        return ""
+
+
+def reap() -> None:
+    """Looks after the processes started here: one that ended would stay a zombie, and its file would stay."""
+    for one in list(_LAUNCHED.values()):
+        _ = one.code
 
 
 def start(order: Order, root: Path) -> Launched:

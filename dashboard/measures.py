@@ -15,8 +15,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dashboard import diaries
+from dashboard.diaries import DayFile
 from dashboard.metric_list import METRICS, Metric
-from dashboard.reading import Key, Run
+from dashboard.reading import Run
 from experiment.reporting.outcomes import Outcomes
 from experiment.stats.moments import Moments
 from experiment.stats.multiplicity import benjamini_hochberg
@@ -24,6 +25,8 @@ from experiment.stats.ratio import STATUSES, contrast
 
 Array = NDArray[Any]
 Columns = Mapping[str, Array]
+Source = tuple[DayFile, ...]
+"""The files that figures are made of: what is kept of them is kept for these alone."""
 
 COLUMNS = ("user_id", "country", "impressions", "acquisitions", "expected", "new_impressions")
 
@@ -70,16 +73,16 @@ class ArmUsers:
 
 
 @lru_cache(maxsize=4)
-def _user_days(key: Key) -> dict[str, dict[str, Array]]:
+def _user_days(source: Source) -> dict[str, dict[str, Array]]:
     """Columns by group over all finished days, `day` among them."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
     tables = []
-    for _, file in diaries.days_of(key, "user_days", "parquet")[0]:
+    for one in source:
         try:
             table = pq.read_table(
-                file, columns=[*COLUMNS, "group", "day"], partitioning=None, read_dictionary=["group"]
+                one.path, columns=[*COLUMNS, "group", "day"], partitioning=None, read_dictionary=["group"]
             )
         except (OSError, pa.ArrowException):
             continue
@@ -98,9 +101,10 @@ def _user_days(key: Key) -> dict[str, dict[str, Array]]:
 
 
 @lru_cache(maxsize=4)
-def _arms(key: Key) -> dict[str, ArmUsers]:
+def groups(source: Source) -> dict[str, ArmUsers]:
+    """All groups with user-days, production among them."""
     found = {}
-    for name, columns in _user_days(key).items():
+    for name, columns in _user_days(source).items():
         during = columns["day"] > 0
         window = {column: values[during] for column, values in columns.items()}
         pre = {column: values[~during] for column, values in columns.items()}
@@ -108,32 +112,37 @@ def _arms(key: Key) -> dict[str, ArmUsers]:
     return found
 
 
+def source(run: Run) -> Source:
+    """The run's files of user-days that are as they were written."""
+    return diaries.days_of(run.key, "user_days", "parquet")
+
+
 def arms(run: Run) -> dict[str, ArmUsers]:
     """The run's arms with user-days, in the run's order; empty before the first day is finished."""
-    found = _arms(run.key)
+    found = groups(source(run))
     return {arm: found[arm] for arm in run.arms if arm in found}
 
 
 def days(run: Run) -> list[int]:
     """The finished days of the experiment."""
-    return list(range(1, run.day + 1))
+    return run.key.days
 
 
-def outcomes(key: Key, arm: str) -> Outcomes:
+def outcomes(of: Source, arm: str) -> Outcomes:
     """The arm's user-days, with each user's counts before the experiment."""
-    return _arms(key)[arm].outcomes
+    return groups(of)[arm].outcomes
 
 
-def cell(key: Key, arm: str, metric: Metric) -> Moments:
+def cell(of: Source, arm: str, metric: Metric) -> Moments:
     """The arm's statistics of a metric over the whole window."""
-    columns = totals(key, arm)
+    columns = totals(of, arm)
     return Moments.from_users(columns[metric.top], columns[metric.bottom])
 
 
 @lru_cache(maxsize=64)
-def totals(key: Key, arm: str) -> dict[str, Array]:
+def totals(of: Source, arm: str) -> dict[str, Array]:
     """Totals per user of the arm over the window."""
-    seen = outcomes(key, arm)
+    seen = outcomes(of, arm)
     index = np.cumsum(seen.first) - 1
     count = int(seen.first.sum())
 
@@ -154,26 +163,33 @@ def totals(key: Key, arm: str) -> dict[str, Array]:
     }
 
 
-def effects(run: Run, pairs: Sequence[tuple[str, str]], alpha: float) -> dict[str, list[Effect]]:
-    """Each metric's effects, by its key; Benjamini-Hochberg over the secondary ones."""
+def effects(
+    run: Run, pairs: Sequence[tuple[str, str]], alpha: float, control: str
+) -> dict[str, list[Effect]]:
+    """Each metric's effects, by its key.
+
+    Benjamini-Hochberg over the secondary ones against `control`, as in the report; others have no adjusted p.
+    """
     known = arms(run)
     usable = tuple(pair for pair in pairs if set(pair) <= set(known))
-    return _effects(run.key, usable, alpha)
+    return _effects(source(run), usable, alpha, control)
 
 
 @lru_cache(maxsize=64)
-def _effects(key: Key, pairs: tuple[tuple[str, str], ...], alpha: float) -> dict[str, list[Effect]]:
+def _effects(
+    of: Source, pairs: tuple[tuple[str, str], ...], alpha: float, control: str
+) -> dict[str, list[Effect]]:
     found = {}
     for metric in METRICS:
-        cells = {arm: cell(key, arm, metric) for arm in {name for pair in pairs for name in pair}}
+        cells = {arm: cell(of, arm, metric) for arm in {name for pair in pairs for name in pair}}
         found[metric.key] = [
             effect(metric.name, arm, base, cells[base], cells[arm], alpha) for arm, base in pairs
         ]
-    secondary = [one for metric in METRICS if metric.role == "secondary" for one in found[metric.key]]
-    adjusted = iter(false_discovery(secondary))
-    for metric in METRICS:
-        if metric.role == "secondary":
-            found[metric.key] = [with_p(one, next(adjusted)) for one in found[metric.key]]
+    secondary = [metric.key for metric in METRICS if metric.role == "secondary"]
+    family = [one for key in secondary for one in found[key] if one.control == control]
+    adjusted = dict(zip(family, false_discovery(family), strict=True))
+    for key in secondary:
+        found[key] = [with_p(one, adjusted.get(one)) for one in found[key]]
     return found
 
 
@@ -232,7 +248,7 @@ def guarded(run: Run, metric: Metric, one: Effect, alpha: float) -> Guarded | No
 
     if metric.margin is None:
         return None
-    cells = [cell(run.key, name, metric) for name in (one.control, one.arm)]
+    cells = [cell(source(run), name, metric) for name in (one.control, one.arm)]
     found = guardrail(*cells, margin=metric.margin, alpha=alpha)
     return Guarded(metric.margin, _number(found.bound), _number(found.p_value), bool(found.passed))
 

@@ -32,19 +32,20 @@ def calibration(document: Document) -> None:
             key="calibration-pair",
         )
     one = next((one for one in found if one.pair == pair), found[0])
+    alpha = float(document.get("run", {}).get("alpha", 0.05))
     replays = document.get("replays", 0)
     left, right = st.columns(2, gap="medium")
     with left:
         rows = [(m.name, m.false_positives) for m in one.methods if m.false_positives is not None]
         shell.chart(
-            lab_figures.rates({"replays": rows}, 0.05, x="False positives under A/A"),
+            lab_figures.rates({"replays": rows}, alpha, x="False positives under A/A"),
             key="calibration-errors",
             alt=_worst(one.methods),
         )
     with right:
         rows = [(m.name, m.coverage) for m in one.methods if m.coverage is not None]
         shell.chart(
-            lab_figures.rates({"replays": rows}, 0.95, x="Intervals that hold the true lift"),
+            lab_figures.rates({"replays": rows}, 1 - alpha, x="Intervals that hold the true lift"),
             key="calibration-coverage",
             alt=_lowest(one.methods),
         )
@@ -65,9 +66,9 @@ def calibration(document: Document) -> None:
         head = ["", "False positives", "Coverage", "Power", "Interval width"]
         st.html(markup.table(head, [_row(m) for m in one.methods]))
     st.caption(
-        f"{replays:,} experiments drawn; true lift {percent(one.true_lift)}. A right method rejects 5% of "
-        "A/A experiments, and its intervals hold the truth in 95%; always-valid ones may do better. Naive "
-        "methods stand here to show why they are not used."
+        f"{replays:,} experiments drawn; true lift {percent(one.true_lift)}. A right method rejects "
+        f"{100 * alpha:g}% of A/A experiments, and its intervals hold the truth in {100 * (1 - alpha):g}%; "
+        "always-valid ones may do better. Naive methods stand here to show why they are not used."
     )
 
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from dashboard import markup
+from dashboard import results as outcome
 from dashboard.reading import Document
-from experiment.reporting.text import PAPER, level
+from experiment.reporting.text import PAPER
 from experiment.words import DASH, arm_name, interval, number, percent
 
 
@@ -21,13 +22,20 @@ def beside(results: Document) -> str:
                 arm_name(arm) + (" (control)" if arm == control else ""),
                 number(of.get("offline_auc")),
                 percent(c["lift"]) if c else percent(0.0),
-                interval(c["ci"]) if c else "",
+                interval(outcome.readable_ci(c, results)) if c else "",
                 percent(c.get("expected_lift")) if c else percent(0.0),
                 percent(c.get("true_lift")) if c else percent(0.0),
                 number(theirs.auc) if theirs else DASH,
                 percent(theirs.gain) if theirs and theirs_too else DASH,
             ]
         )
-    of_level = f"{level(results['run'])} interval"
-    head = ["", "Offline AUC", "Online gain", of_level, "Gain, noise taken out", "True gain"]
+    kind = outcome.readable_kind(results)
+    head = [
+        "",
+        "Offline AUC",
+        "Online gain",
+        kind[0].upper() + kind[1:],
+        "Gain, noise taken out",
+        "True gain",
+    ]
     return markup.table([*head, "AUC in the paper", "Gain in the paper"], rows, theirs=(6, 7))

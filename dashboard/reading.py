@@ -38,6 +38,11 @@ class Key:
     finished: int | None
     made: tuple[int, int]
 
+    @property
+    def days(self) -> list[int]:
+        """The finished days of the experiment."""
+        return list(range(1, (self.finished or 0) + 1))
+
 
 @dataclass(frozen=True, slots=True)
 class Run:

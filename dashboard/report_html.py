@@ -98,7 +98,7 @@ def _parts(run: Run, results: Document) -> list[str]:
     parts += ["<h3>Beside the paper</h3>", paper.beside(results)]
     pairs = [(c["arm"], c["control"]) for c in outcome.against_control(results)]
     true = {c["arm"]: c.get("true_lift") for c in outcome.against_control(results)}
-    kind = "always-valid" if outcome.provisional(results) else "fixed"
+    kind = "always-valid" if outcome.early(results) else "fixed"
     lines = [
         Line(one.arm, one.days, one.values, one.bands, dotted=true.get(one.arm), name=arm_name(one.arm))
         for one in series.lines(run, results, pairs, over="cumulative", scale="relative", kind=kind)

@@ -6,13 +6,17 @@ the same document is built from the finished days by the same code.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dashboard import diaries, measures
-from dashboard.reading import Document, Run
+from dashboard.measures import Source
+from dashboard.reading import Document, Key, Run
 from experiment.errors import BadInput
+from experiment.folder.rundir import CONFIG
+from experiment.reporting.text import level
 
 if TYPE_CHECKING:
     from experiment.config import Config
@@ -28,18 +32,22 @@ def document(run: Run, alpha: float | None = None, control: str | None = None) -
 
     Args:
         run: in any state.
-        alpha: another level than the run's own.
+        alpha: another level than the run's own; see `as_asked` for runs whose data do not give it.
         control: another control than the run's own.
     """
     own = run.report
-    if own is not None:
-        same_alpha = alpha is None or abs(alpha - float(own["run"].get("alpha", 0.05))) < 1e-9
-        if same_alpha and control in (None, own["run"].get("control")):
-            return own
+    if own is not None and as_asked(own, alpha, control):
+        return own
     try:
-        return _rebuilt(run, alpha, control)
+        return _rebuilt(run, alpha, control) or own
     except (BadInput, KeyError, ValueError, OSError):
         return own
+
+
+def as_asked(results: Document, alpha: float | None, control: str | None) -> bool:
+    """Whether the results are of that level and control; None stands for the run's own."""
+    same_alpha = alpha is None or abs(alpha - float(results["run"].get("alpha", 0.05))) < 1e-9
+    return same_alpha and control in (None, results["run"].get("control"))
 
 
 def early(results: Document) -> bool:
@@ -63,10 +71,31 @@ def against_control(results: Document) -> list[dict[str, Any]]:
     return [c for c in results["comparisons"] if c["control"] == control]
 
 
-def readable_ci(c: dict[str, Any], results: Document) -> tuple[float, float] | None:
+def readable_ci(c: Mapping[str, Any], results: Document) -> tuple[float, float] | None:
     """A comparison's interval; before the planned end the always-valid one."""
-    ends = c["always_valid_ci" if early(results) else "ci"]
+    return always_valid_ci(c) if early(results) else pair(c["ci"])
+
+
+def always_valid_ci(c: Mapping[str, Any]) -> tuple[float, float] | None:
+    """The always-valid interval of the lift so far, which may change; older reports have the running one."""
+    return pair(c.get("always_valid_look_ci") or c["always_valid_ci"])
+
+
+def pair(ends: Sequence[float] | None) -> tuple[float, float] | None:
+    """The ends of an interval; None where it is undefined."""
     return None if ends is None else (float(ends[0]), float(ends[1]))
+
+
+def deciding_p(c: Mapping[str, Any], results: Document) -> float | None:
+    """The p-value that decides a comparison; before the planned end the one that may be read on any day."""
+    always: float | None = c.get("always_valid_p_adjusted", c.get("always_valid_p"))
+    at_the_end: float | None = c.get("p_adjusted")
+    return always if early(results) else at_the_end
+
+
+def readable_kind(results: Document) -> str:
+    """Which interval `readable_ci` is, with its level: `95% interval`, `always-valid 95% interval`."""
+    return f"{'always-valid ' if early(results) else ''}{level(results['run'])} interval"
 
 
 _CACHE = 32
@@ -75,36 +104,24 @@ _CACHE = 32
 def _rebuilt(run: Run, alpha: float | None, control: str | None) -> Document | None:
     if run.day < 1:
         return None
-    return _built(run.key, _Hidden(run), alpha, control)
-
-
-class _Hidden:
-    """Hands an object through a cache without being part of the key."""
-
-    def __init__(self, run: Run) -> None:
-        self.run = run
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, _Hidden)
-
-    def __hash__(self) -> int:
-        return 0
+    stopped = run.report["run"].get("stopped") if run.report else NOT_FINISHED
+    built = _built(run.key, measures.source(run), stopped, alpha, control)
+    if built is None:
+        return None
+    return _with_entries(built, diaries.entries(run)) if run.report is None else _merged(run.report, built)
 
 
 @lru_cache(maxsize=_CACHE)
-def _built(_: object, hidden: _Hidden, alpha: float | None, control: str | None) -> Document | None:
+def _built(
+    key: Key, source: Source, stopped: str | None, alpha: float | None, control: str | None
+) -> Document | None:
     from experiment.reporting import report
 
-    run = hidden.run
-    inputs = _inputs(run, alpha, control)
+    inputs = _inputs(key, source, alpha, control)
     if inputs is None:
         return None
     config, results = inputs
-    stopped = run.report["run"].get("stopped") if run.report else NOT_FINISHED
-    built = report.build(config, results, measures.days(run), [], {}, stopped).document
-    if run.report is not None:
-        return _merged(run.report, built)
-    return _with_entries(built, diaries.entries(run))
+    return report.build(config, results, key.days, [], {}, stopped).document
 
 
 def looks(run: Run, alpha: float | None = None, control: str | None = None) -> Sequence[Look]:
@@ -112,33 +129,35 @@ def looks(run: Run, alpha: float | None = None, control: str | None = None) -> S
     if run.day < 1:
         return ()
     try:
-        return _looks(run.key, _Hidden(run), alpha, control)
+        return _looks(run.key, measures.source(run), alpha, control)
     except (BadInput, KeyError, ValueError, OSError):
         return ()
 
 
 @lru_cache(maxsize=_CACHE)
-def _looks(_: object, hidden: _Hidden, alpha: float | None, control: str | None) -> Sequence[Look]:
+def _looks(key: Key, source: Source, alpha: float | None, control: str | None) -> Sequence[Look]:
     from experiment.reporting import report
 
-    inputs = _inputs(hidden.run, alpha, control)
+    inputs = _inputs(key, source, alpha, control)
     if inputs is None:
         return ()
     config, results = inputs
-    return report.analyse(config, results, measures.days(hidden.run)).days
+    return report.analyse(config, results, key.days).days
 
 
-def _inputs(run: Run, alpha: float | None, control: str | None) -> tuple[Config, list[ArmResult]] | None:
+def _inputs(
+    key: Key, source: Source, alpha: float | None, control: str | None
+) -> tuple[Config, list[ArmResult]] | None:
     from experiment import config as configuration
     from experiment.assignment import layer_of
     from experiment.reporting.report import ArmResult
 
-    config = configuration.parse((run.path / "config.toml").read_text("utf-8"))
+    config = configuration.parse((Path(key.path) / CONFIG).read_text("utf-8"))
     changed = {name: value for name, value in (("alpha", alpha), ("control", control)) if value is not None}
     if changed:
         config = config.model_copy(update={"experiment": config.experiment.model_copy(update=changed)})
-    known = measures.arms(run)
-    if set(known) != set(config.arms):
+    known = measures.groups(source)
+    if not set(config.arms) <= set(known):
         return None
     layer = layer_of(config)
     return config, [ArmResult(arm, layer.size(arm), known[arm].window, known[arm].pre) for arm in config.arms]
@@ -147,7 +166,10 @@ def _inputs(run: Run, alpha: float | None, control: str | None) -> tuple[Config,
 def _merged(own: Document, built: Document) -> Document:
     """The run's own document with the comparisons of another level or control."""
     run = {**own["run"], "alpha": built["run"]["alpha"], "control": built["run"]["control"]}
-    comparisons = [{**c, **known_lifts(own, c["arm"], c["control"])} for c in built["comparisons"]]
+    comparisons = [
+        {**c, **{name: v for name, v in known_lifts(own, c["arm"], c["control"]).items() if v is not None}}
+        for c in built["comparisons"]
+    ]
     looks = {day["day"]: day["comparisons"] for day in built["days"]}
     days = [{**day, "comparisons": looks.get(day["day"], [])} for day in own.get("days", [])]
     judged = {name: built[name] for name in ("verdict", "guardrails") if name in built}
@@ -169,16 +191,23 @@ def known_lifts(own: Document, arm: str, control: str) -> dict[str, float | None
     return dict.fromkeys(names)
 
 
-def _with_entries(built: dict[str, Any], entries: Sequence[tuple[int, Document]]) -> Document:
+def _with_entries(built: Document, entries: Sequence[tuple[int, Document]]) -> Document:
     """The document with the gate's verdicts and the quality that the days noted."""
     qualities = {day: entry.get("quality", {}) for day, entry in entries}
-    for day in built["days"]:
-        for arm, found in day["arms"].items():
-            found["quality"] = qualities.get(day["day"], {}).get(arm)
-    built["gate"] = [
+    days = [
+        {
+            **day,
+            "arms": {
+                arm: {**found, "quality": qualities.get(day["day"], {}).get(arm)}
+                for arm, found in day["arms"].items()
+            },
+        }
+        for day in built["days"]
+    ]
+    gate = [
         {"day": day, "arm": arm, **verdict}
         for day, entry in entries
         for arm, verdict in entry.get("verdicts", {}).items()
     ]
-    built["health"]["gate_refusals"] = sum(not one.get("accepted", True) for one in built["gate"])
-    return built
+    refusals = sum(not one.get("accepted", True) for one in gate)
+    return {**built, "days": days, "gate": gate, "health": {**built["health"], "gate_refusals": refusals}}

@@ -205,12 +205,16 @@ def bar(row: Row, low: float, high: float, step: float) -> str:
 
 
 def _ticks(low: float, high: float, step: float) -> str:
-    digits = 0 if step >= 0.01 - 1e-9 else 1
     marks = []
     for tick in _at(low, high, step):
         left = 100 * (tick - low) / (high - low)
-        marks.append(f'<i style="left:{left:.2f}%">{escape(percent(tick, digits))}</i>')
+        marks.append(f'<i style="left:{left:.2f}%">{escape(percent(tick, _digits(100 * tick)))}</i>')
     return f'<span class="ticks" aria-hidden="true">{"".join(marks)}</span>'
+
+
+def _digits(value: float) -> int:
+    """As many digits after the point as the value has, six at most."""
+    return next((digits for digits in range(6) if abs(value - round(value, digits)) < 1e-9), 6)
 
 
 def _at(low: float, high: float, step: float) -> list[float]:

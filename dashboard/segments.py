@@ -8,8 +8,18 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from dashboard.measures import Effect, arms, effect, false_discovery, outcomes, totals, with_p
-from dashboard.reading import Key, Run
+from dashboard.measures import (
+    Effect,
+    Source,
+    arms,
+    effect,
+    false_discovery,
+    outcomes,
+    source,
+    totals,
+    with_p,
+)
+from dashboard.reading import Run
 from experiment.stats.moments import Moments
 
 Array = NDArray[Any]
@@ -31,13 +41,13 @@ def by_segment(run: Run, pair: tuple[str, str], dimension: str, alpha: float) ->
     known = arms(run)
     if not set(pair) <= set(known):
         return []
-    return _segments(run.key, pair, dimension, alpha)
+    return _segments(source(run), pair, dimension, alpha)
 
 
 @lru_cache(maxsize=32)
-def _segments(key: Key, pair: tuple[str, str], dimension: str, alpha: float) -> list[Effect]:
+def _segments(of: Source, pair: tuple[str, str], dimension: str, alpha: float) -> list[Effect]:
     arm, base = pair
-    keys = {name: _keys(key, name, dimension, pair) for name in pair}
+    keys = {name: _keys(of, name, dimension, pair) for name in pair}
     size = 1 + max((int(codes.max()) for codes, _, _ in keys.values() if len(codes)), default=-1)
     cells = {name: Moments.from_groups(codes, size, x, y) for name, (codes, x, y) in keys.items()}
     order = (
@@ -52,16 +62,16 @@ def _segments(key: Key, pair: tuple[str, str], dimension: str, alpha: float) -> 
     return [with_p(one, p) for one, p in zip(found, false_discovery(found), strict=True)]
 
 
-def _keys(key: Key, arm: str, dimension: str, pair: tuple[str, str]) -> tuple[Array, Array, Array]:
+def _keys(of: Source, arm: str, dimension: str, pair: tuple[str, str]) -> tuple[Array, Array, Array]:
     if dimension == "since":
-        seen = outcomes(key, arm)
+        seen = outcomes(of, arm)
         index = np.cumsum(seen.first) - 1
         codes = seen.day - seen.day[seen.first][index]
         return codes, seen.acquisitions, seen.impressions
-    columns = totals(key, arm)
+    columns = totals(of, arm)
     codes = columns["country"]
     if dimension == "activity":
-        everyone = np.sort(np.concatenate([totals(key, name)["pre_impressions"] for name in pair]))
+        everyone = np.sort(np.concatenate([totals(of, name)["pre_impressions"] for name in pair]))
         below = np.searchsorted(everyone, columns["pre_impressions"], "right") - 1
         codes = np.minimum(below * DECILES // max(len(everyone), 1), DECILES - 1)
         codes = np.searchsorted(np.unique(_activity(everyone)), codes)

@@ -9,8 +9,8 @@ from functools import lru_cache
 import numpy as np
 
 from dashboard import measures, results
-from dashboard.measures import Effect, effect, outcomes
-from dashboard.reading import Document, Key, Run
+from dashboard.measures import Effect, Source, effect, outcomes
+from dashboard.reading import Document, Run
 from experiment.stats.moments import Moments
 from experiment.stats.power import days_left as still_needed
 from experiment.stats.ratio import contrast
@@ -69,7 +69,7 @@ def _always_valid(
     own = [look for look in looks if (look.arm, look.control) == pair]
     if not own and relative:
         return [band for line in _of_report(found, [pair], "relative", "cumulative") for band in line.bands]
-    return [look.always_valid_lift_ci if relative else look.always_valid_ci for look in own]
+    return [look.always_valid_look_lift_ci if relative else look.always_valid_look_ci for look in own]
 
 
 def _of_report(found: Document, pairs: Sequence[tuple[str, str]], scale: str, over: str) -> list[DayLine]:
@@ -84,7 +84,7 @@ def _of_report(found: Document, pairs: Sequence[tuple[str, str]], scale: str, ov
             for c in day["comparisons"]
             if (c["arm"], c["control"]) == pair
         ]
-        bands = [None if c["always_valid_ci"] is None else tuple(c["always_valid_ci"]) for _, c in own]
+        bands = [results.always_valid_ci(c) for _, c in own]
         if own:
             drawn.append(DayLine(*pair, [day for day, _ in own], [c["lift"] for _, c in own], bands))
     return drawn
@@ -96,14 +96,14 @@ def by_day(run: Run, pair: tuple[str, str], alpha: float, *, together: bool) -> 
     if not ahead or not set(pair) <= set(measures.arms(run)):
         return []
     arm, base = pair
-    treatment, control = (_cells(run.key, name, ahead, together) for name in (arm, base))
+    treatment, control = (_cells(measures.source(run), name, ahead, together) for name in (arm, base))
     return [effect(str(day), arm, base, control[i], treatment[i], alpha) for i, day in enumerate(ahead)]
 
 
 @lru_cache(maxsize=64)
-def _cells(key: Key, arm: str, ahead: tuple[int, ...], together: bool) -> Moments:
+def _cells(of: Source, arm: str, ahead: tuple[int, ...], together: bool) -> Moments:
     """Statistics [days] of the users of each day, or of all days up to it: one pass over the user-days."""
-    seen = outcomes(key, arm)
+    seen = outcomes(of, arm)
     index, users = np.cumsum(seen.first) - 1, int(seen.first.sum())
     shape = (len(ahead), users)
     at = (seen.day - ahead[0]) * users + index
@@ -122,6 +122,6 @@ def days_left(run: Run, pair: tuple[str, str], error: float, alpha: float) -> in
     ahead = tuple(measures.days(run))
     if not ahead or not set(pair) <= set(measures.arms(run)):
         return None
-    treatment, control = (_cells(run.key, name, ahead, True) for name in pair)
+    treatment, control = (_cells(measures.source(run), name, ahead, True) for name in pair)
     variances = contrast(control, treatment, alpha=alpha).log_variance
     return still_needed(np.asarray(ahead), variances, error**2)

@@ -89,6 +89,8 @@ def opened_results(title: str, meaning: str) -> tuple[Run, Document]:
     if found is None:
         no_results(run)
         st.stop()
+    if not results.as_asked(found, level(), control()):
+        st.caption("Level and control cannot be changed for this run: its users' counts are not to be read.")
     return run, found
 
 

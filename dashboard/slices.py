@@ -28,12 +28,12 @@ class Measure:
 
 
 MEASURES = {
-    "lift": Measure("Lift over the control", "+.0%"),
+    "lift": Measure("Lift over the control", "+.2~%"),
     "auc": Measure("AUC within the part", None),
-    "over": Measure("Predicted less true chance", "+.0%"),
-    "rate": Measure("Acquisition rate", ".1%", from_zero=True),
+    "over": Measure("Predicted less true chance", "+.2~%"),
+    "rate": Measure("Acquisition rate", ".2~%", from_zero=True),
     "calibration": Measure("Predicted over acquired", ".2f"),
-    "share": Measure("Share of what it shows", ".0%", from_zero=True),
+    "share": Measure("Share of what it shows", ".2~%", from_zero=True),
 }
 """By their names in the document."""
 
@@ -45,10 +45,10 @@ HEAD = (
 EXPLORED = {
     "distinct_apps": ("Different apps shown", None),
     "entropy": ("Entropy of what is shown, bits", None),
-    "new_release_share": ("Share of new releases", ".0%"),
-    "new_pair_share": ("Pairs shown that production had not", ".0%"),
+    "new_release_share": ("Share of new releases", ".2~%"),
+    "new_pair_share": ("Pairs shown that production had not", ".2~%"),
     "new_pairs": ("Pairs shown for the first time", None),
-    "found_rules": ("Acquisitions by rules found itself", ".2%"),
+    "found_rules": ("Acquisitions by rules found itself", ".2~%"),
 }
 """Exploration by day: as people read it, and the format of the axis."""
 

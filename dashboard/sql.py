@@ -81,7 +81,7 @@ def ask(run: Run, query: str, *, rows: int = ROWS, seconds: float = SECONDS) -> 
         clock.start()
         try:
             relation = database.execute(statement)
-            columns = [column[0] for column in relation.description or []]
+            columns = _told_apart([column[0] for column in relation.description or []])
             found = relation.fetchmany(rows + 1)
         except duckdb.InterruptException as error:
             raise BadInput(f"query: got one of more than {seconds:g} s, allowed: a faster one") from error
@@ -90,6 +90,18 @@ def ask(run: Run, query: str, *, rows: int = ROWS, seconds: float = SECONDS) -> 
         finally:
             clock.cancel()
     return Answer(columns, found[:rows], len(found) > rows)
+
+
+def _told_apart(names: Sequence[str]) -> list[str]:
+    """The names, numbered where they repeat: a row by name would lose a column."""
+    found: list[str] = []
+    for name in names:
+        one, times = name, 1
+        while one in found:
+            times += 1
+            one = f"{name} ({times})"
+        found.append(one)
+    return found
 
 
 def _settings() -> dict[str, Any]:
@@ -129,7 +141,7 @@ def _tables(run: Run) -> dict[str, Any]:
         ]
         for kind in ("log", "truth")
     }
-    files["user_days"] = [file for _, file in diaries.days_of(run.key, "user_days", "parquet")[0]]
+    files["user_days"] = [one.path for one in diaries.days_of(run.key, "user_days", "parquet")]
     return {name: _dataset(own, run) for name, own in files.items() if own}
 
 

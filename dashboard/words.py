@@ -12,7 +12,7 @@ from dashboard import diaries
 from dashboard import results as outcome
 from dashboard.metric_list import METRICS
 from dashboard.reading import STATES, Document, Run
-from experiment.reporting.text import STATUS_WORDS, level, power_note
+from experiment.reporting.text import STATUS_WORDS, power_note
 from experiment.words import arm_name, duration, interval, p_value, percent
 
 Comparison = Mapping[str, Any]
@@ -58,7 +58,7 @@ def is_p(p: float | None) -> str:
 
 def decisive(c: Comparison, results: Document) -> bool:
     """Whether a comparison decides at the run's level; before the end, by what may be read on any day."""
-    p = c.get("always_valid_p") if outcome.early(results) else c.get("p_adjusted")
+    p = outcome.deciding_p(c, results)
     return p is not None and p < results["run"]["alpha"]
 
 
@@ -91,7 +91,7 @@ def verdict(run: Run, results: Document | None) -> Verdict:
     if outcome.provisional(results):
         day = f"day {run.day} of {run.days}"
         what = "So far" if run.state == "running" else "Unfinished"
-        first = headline[0] if _is_name(headline) else headline[0].lower()
+        first = headline[0].lower() if headline.startswith(("No ", "Nothing ")) else headline[0]
         headline = f"{what}, after {day}: {first}{headline[1:]}"
         return Verdict(
             tone,
@@ -102,11 +102,9 @@ def verdict(run: Run, results: Document | None) -> Verdict:
     return Verdict(tone, headline, evidence, _note(known, results))
 
 
-def _is_name(text: str) -> bool:
-    return not text.startswith(("No ", "A/A", "Nothing"))
-
-
 def _headline(known: Sequence[Comparison], results: Document) -> tuple[str, str]:
+    if not known:
+        return "Nothing can be compared yet.", OPEN
     control = arm_name(results["run"]["control"])
     sure = [c for c in known if decisive(c, results)]
     better = sorted((c for c in sure if c["lift"] > 0), key=lambda c: -c["lift"])
@@ -131,9 +129,7 @@ def _headline(known: Sequence[Comparison], results: Document) -> tuple[str, str]
         names = _and([arm_name(c["arm"]) for c in worse])
         verb = "acquires" if len(worse) == 1 else "acquire"
         return f"No arm is shown to beat {control}; {names} {verb} less.", BAD
-    if known:
-        return f"No arm is shown to differ from {control}.", OPEN
-    return "Nothing can be compared yet.", OPEN
+    return f"No arm is shown to differ from {control}.", OPEN
 
 
 def _more(lift: float) -> str:
@@ -144,18 +140,17 @@ def _evidence(c: Comparison, results: Document) -> str:
     name = arm_name(c["arm"])
     if c["status"] != "ok":
         return f"{name}: {STATUS_WORDS.get(c['status'], c['status'])}."
-    of = level(results["run"])
-    if outcome.early(results):
-        ends, p = c["always_valid_ci"], c["always_valid_p"]
-        return f"{name}: {percent(c['lift'])}, always-valid {of} interval {interval(ends)}, {is_p(p)}."
-    p = is_p(c["p_adjusted"])
-    return f"{name}: {percent(c['lift'])}, {of} interval {interval(c['ci'])}, {p} after Holm."
+    ends, p = interval(outcome.readable_ci(c, results)), is_p(outcome.deciding_p(c, results))
+    holm = "" if outcome.early(results) and "always_valid_p_adjusted" not in c else " after Holm"
+    return f"{name}: {percent(c['lift'])}, {outcome.readable_kind(results)} {ends}, {p}{holm}."
 
 
 def _note(known: Sequence[Comparison], results: Document) -> str:
     stopped = results["run"].get("stopped")
     if stopped:
         return f"Stopped after day {results['run']['days_run']} of {results['run']['days']}: {stopped}."
+    if not known:
+        return ""
     peeked = [
         arm_name(c["arm"])
         for c in known
@@ -274,10 +269,8 @@ def trust(checks: Sequence[Check]) -> str:
 def lift_takeaway(c: Comparison, results: Document) -> str:
     """The takeaway of a lift's picture, for those who hear it."""
     name, control = arm_name(c["arm"]), arm_name(c["control"])
-    ends = c.get("ci")
-    return (
-        f"{name} against {control}: {percent(c['lift'])}, {level(results['run'])} interval {interval(ends)}"
-    )
+    ends = interval(outcome.readable_ci(c, results))
+    return f"{name} against {control}: {percent(c['lift'])}, {outcome.readable_kind(results)} {ends}"
 
 
 def ago(wall_s: float | None) -> str:

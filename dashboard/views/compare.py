@@ -32,23 +32,23 @@ known = [
     if (not kinds or run.state in kinds)
     and wanted.lower() in f"{run.name} {run.setting('preset')} seed{run.setting('seed')}".lower()
 ]
-if not known:
+names = {run.name: run for run in runs}
+if known:
+    table = comparing.overview(known)
+    st.dataframe(
+        table,
+        hide_index=True,
+        key="runs-table",
+        height="content" if len(table) < 10 else 330,
+        column_config={"started": st.column_config.DatetimeColumn("started", format="YYYY-MM-DD HH:mm")},
+    )
+else:
     st.html(markup.empty("No such run", "Nothing matches the search."))
-    st.stop()
-names = {run.name: run for run in known}
-done = [run.name for run in known if comparing.sound(run)]
-table = comparing.overview(known)
-st.dataframe(
-    table,
-    hide_index=True,
-    key="runs-table",
-    height="content" if len(table) < 10 else 330,
-    column_config={"started": st.column_config.DatetimeColumn("started", format="YYYY-MM-DD HH:mm")},
-)
+before = st.session_state.get("compared", st.query_params.get_all("compared"))
 chosen = st.multiselect(
     f"Side by side, at most {MOST}",
-    list(names),
-    default=done[:2],
+    list(dict.fromkeys([*(run.name for run in known), *(name for name in before if name in names)])),
+    default=[run.name for run in known if comparing.sound(run)][:2],
     max_selections=MOST,
     key="compared",
     bind="query-params",
@@ -94,7 +94,8 @@ if leaves:
 else:
     st.html(markup.empty("No results yet", "None of these runs has finished a day of its experiment."))
 
-if comparing.same_but_seed(picked) and usable:
+sound = [usable[run.name] for run in picked if comparing.sound(run) and run.name in usable]
+if comparing.same_but_seed(picked) and sound:
     rows = [
         [
             f"{arm_name(s.arm)} against {arm_name(s.control)}",
@@ -103,10 +104,13 @@ if comparing.same_but_seed(picked) and usable:
             "–" if s.error is None else f"±{100 * s.error:.1f} pp",
             f"{percent(min(s.lifts))} … {percent(max(s.lifts))}",
         ]
-        for s in comparing.over_seeds(list(usable.values()))
+        for s in comparing.over_seeds(sound)
     ]
+    out = len(picked) - len(sound)
     shell.heading(
-        "Over seeds", "These runs differ in their seed only: what is left is the world's and users' luck."
+        "Over seeds",
+        "These runs differ in their seed only: what is left is the world's and users' luck."
+        + (f" Left out, as not to be read, or not yet: {out} of {len(picked)}." if out else ""),
     )
     st.html(markup.table(["", "Seeds", "Mean lift", "Standard error", "Range"], rows))
 
@@ -132,18 +136,19 @@ if pairs:
         bind="query-params",
     )
     pair = by_name[of_pair]
-    lines = []
+    lines, bands = [], set()
     for run in picked:
         document = usable.get(run.name)
         if document is None:
             continue
         kind = "always-valid" if outcome.early(document) else "fixed"
+        bands.add(kind)
         own = series.lines(run, document, [pair], over="cumulative", scale="relative", kind=kind)
         lines += [Line(run.name, one.days, one.values, one.bands, name=called[run.name]) for one in own]
     hues = inks([line.arm for line in lines])
     of = level(next(iter(usable.values()))["run"])
     shell.chart(
-        figures.lifts(lines, hues, band=f"{of} interval"),
+        figures.lifts(lines, hues, band=f"{' or '.join(sorted(bands))} {of} interval"),
         key="compare-days",
         alt="On the last day: "
         + ", ".join(f"{line.label} {percent(line.y[-1])}" for line in lines if line.y),

@@ -19,6 +19,7 @@ from dashboard import (
     slices,
     studies,
 )
+from dashboard import results as outcome
 from dashboard.figures import Line
 from dashboard.palette import inks
 from experiment.interference.show import EXPLAINED
@@ -42,7 +43,7 @@ def _highest(lines: list[Line], at: int) -> str:
 
 
 shell.heading("What each arm shows", "How wide it looks: different apps shown on a day, and how evenly.")
-days = (run.report or {}).get("days") or []
+days = (outcome.document(run) or {}).get("days") or []
 left, right = st.columns(2, gap="medium")
 for column, key, name in (
     (left, "distinct_apps", "Different apps shown"),
@@ -63,7 +64,7 @@ for column, key, name in (
                 + ", ".join(f"{li.label} {number(li.y[-1], 1)}" for li in lines),
             )
         else:
-            st.html(markup.empty("At the end of the run", "These figures come with its report."))
+            st.html(markup.empty("Not measured", "The finished days hold no such figures."))
 
 shell.heading(
     "What they remember",

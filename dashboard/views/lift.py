@@ -32,7 +32,7 @@ with st.container(horizontal=True):
     kind = st.segmented_control(
         "Interval",
         ["fixed", "always-valid"],
-        default="always-valid" if outcome.provisional(found) else "fixed",
+        default="always-valid" if outcome.early(found) else "fixed",
         required=True,
         key="kind",
         bind="query-params",
@@ -45,7 +45,7 @@ with st.container(horizontal=True):
         selection_mode="multi",
         default=against,
         format_func=lambda pair: f"{arm_name(pair[0])} − {arm_name(pair[1])}",
-        key="pairs",
+        key=f"pairs-{run.name}-{found['run']['control']}",  # another control has other pairs
     )
 
 chosen = [pair for pair in compared if pair in (pairs or [])]
@@ -74,7 +74,7 @@ if drawn:
             drawn,
             ink,
             relative=scale == "relative",
-            band=f"{'always-valid ' if kind == 'always-valid' and over == 'cumulative' else ''}{of} interval",
+            band=f"{kind if over == 'cumulative' else 'fixed'} {of} interval",
             refused=refused,
             connected=over == "cumulative",
         ),
@@ -105,7 +105,7 @@ with left:
     planned = ", ".join(
         f"{arm_name(arm)} {users:,.0f}" for arm, users in (ratio.get("expected") or {}).items()
     )
-    st.caption(f"By the shares: {planned}. Sample ratio {words.is_p(ratio['p_value'])}, alarm below .001.")
+    st.caption(f"Expected: {planned}. Sample ratio {words.is_p(ratio['p_value'])}, alarm below .001.")
 with right:
     first = next((c for c in outcome.against_control(found) if c.get("detectable_lift")), None)
     of_pair = "" if first is None else f" of {arm_name(first['arm'])} over {arm_name(first['control'])}"
@@ -137,14 +137,15 @@ with right:
         )
         progress = min(1.0, (target / 100 / plain) ** 2)
         st.progress(progress, f"{progress:.0%} of the precision that finds ±{target:g}% with 80% power")
-        left_days = series.days_left(run, (first["arm"], first["control"]), target / 100 / unit, alpha)
-        st.caption(
-            "Precise enough."
-            if left_days == 0
-            else "More days alone never get there: the same users come back; it takes more users."
-            if left_days is None
-            else f"About {left_days} more days at this pace, a little optimistic."
-        )
+        if measures.days(run):
+            left_days = series.days_left(run, (first["arm"], first["control"]), target / 100 / unit, alpha)
+            st.caption(
+                "Precise enough."
+                if left_days == 0
+                else "More days alone never get there: the same users come back; it takes more users."
+                if left_days is None
+                else f"About {left_days} more days at this pace, a little optimistic."
+            )
 
 shell.heading(
     "Parts of the traffic", "Exploratory: who looks often finds something; corrected within each dimension."
@@ -180,7 +181,7 @@ if leaves:
         alt=f"Lift by {parts}: {decided} of {len(leaves)} parts differ from 0",
     )
     st.caption(
-        "Before the planned end nothing here is decided: all are hollow."
+        "Before the planned end nothing here is decided: all are hollow, and the intervals are fixed ones."
         if early
         else "Filled: below the level after Benjamini-Hochberg. Hollow: no difference is shown."
     )

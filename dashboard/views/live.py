@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import time
 from datetime import datetime
-from itertools import pairwise
 
 import streamlit as st
 
-from dashboard import figures, launch, markup, reading, series, shell, words
+from dashboard import figures, launch, markup, reading, series, shell, story, words
 from dashboard import results as outcome
 from dashboard.figures import Line
 from dashboard.palette import inks
@@ -25,6 +24,7 @@ PHASES = {
     "analysing": "analyse",
     "done": "done",
 }
+SAME = {"foreseeing": "analysing"}  # phases that are shown as another
 
 
 def started(waiting: launch.Launched) -> bool:
@@ -39,15 +39,18 @@ def wait_for(waiting: launch.Launched) -> None:
     @st.fragment(run_every="1s")
     def until_there() -> None:
         """Looks for the run folder."""
-        if waiting.code not in (None, 0):
-            st.html(markup.empty("It did not start", waiting.last_words() or "It said nothing.", bad=True))
+        ended = waiting.code is not None  # asked first: until then it may still begin
+        if started(waiting):
+            st.rerun()
+        if ended:
+            st.session_state.pop("watch", None)  # said here, once: the next turn shows the chosen run
+            title = f"{waiting.folder.name} did not start"
+            st.html(markup.empty(title, waiting.last_words() or "It said nothing.", bad=True))
             return
         st.html(
             markup.empty(f"Starting {waiting.folder.name}", "It is loading; its folder appears in seconds.")
         )
         st.progress(0.0)
-        if started(waiting):
-            st.rerun()
 
     until_there()
 
@@ -65,6 +68,7 @@ def head(now: Run) -> None:
     """Phase, speed and time left."""
     status = now.status
     phase = str(status.get("phase", "starting"))
+    phase = SAME.get(phase, phase)
     marks = "".join(
         f'<span class="{"now" if name == phase and now.state == "running" else ""}">{words_}</span>'
         for name, words_ in PHASES.items()
@@ -73,15 +77,20 @@ def head(now: Run) -> None:
     st.html(f'<div class="phases sl" aria-label="Phases of a day">{marks}</div>')
     share = min(1.0, max(0.0, float(status.get("share") or 0.0)))
     day = status.get("sim_day")
-    where = "pre-period" if not isinstance(day, int) or day < 1 else f"day {day} of {now.days}"
+    if now.state != "running" or phase == "analysing":  # the planned last day, if it stopped before
+        where = words.day_of(now)
+    else:
+        where = "pre-period" if not isinstance(day, int) or day < 1 else f"day {day} of {now.days}"
     st.progress(share, f"{share:.0%} · {where}")
     worked = float(status.get("worked_s") or 0.0)
     shown = int(status.get("impressions") or 0)
     left = worked * (1 - share) / share if 0 < share < 1 and now.state == "running" else None
     pace = big(shown / worked) if worked > 0 else "–"
+    days = story.speed(reading.events(now))
+    pace_of_days = days if len(days) > 1 else None
     with st.container(horizontal=True):
         st.metric("Impressions", big(shown), border=True, height="stretch")
-        st.metric("Per second", pace, border=True, height="stretch", chart_data=speed(now))
+        st.metric("Per second", pace, border=True, height="stretch", chart_data=pace_of_days)
         st.metric("Worked", duration(worked), border=True, height="stretch")
         st.metric("Left, about", duration(left) if left is not None else "–", border=True, height="stretch")
         st.metric("Last heard of", words.ago(now.heartbeat), border=True, height="stretch")
@@ -90,27 +99,13 @@ def head(now: Run) -> None:
         st.warning(f"Nothing heard for {duration(quiet)}. A long training, or a process that hangs.")
 
 
-def speed(now: Run) -> list[float] | None:
-    """Impressions per second of each simulated day so far."""
-    totals: dict[str, float] = {}
-    ends: dict[int, tuple[float, float]] = {}
-    for event in reading.events(now):
-        if event.get("event") == "served" and isinstance(event.get("sim_day"), int):
-            totals[str(event.get("arm"))] = float(event.get("impressions", 0))
-        if isinstance(event.get("sim_day"), int) and "wall_s" in event:
-            ends[event["sim_day"]] = (float(event["wall_s"]), sum(totals.values()))
-    points = [ends[day] for day in sorted(ends)]
-    rates = [(total - before) / (at - then) for (then, before), (at, total) in pairwise(points) if at > then]
-    return rates if len(rates) > 1 else None
-
-
-def story(now: Run) -> None:
+def happened(now: Run) -> None:
     """The last events, newest first."""
     rows: list[list[str]] = []
     for event in reversed(reading.events(now)):
         at = event.get("wall_s")
         when = f"{datetime.fromtimestamp(at).astimezone():%H:%M:%S}" if isinstance(at, int | float) else ""
-        line = told(event)
+        line = story.told(event)
         if not rows or rows[-1][1] != line:
             rows.append([when, line])
         if len(rows) == EVENTS:
@@ -119,29 +114,6 @@ def story(now: Run) -> None:
         st.html(f'<div class="events">{markup.table(["When", "What"], rows, text=True)}</div>')
     else:
         st.html(markup.empty("No events yet", "They appear here as they happen."))
-
-
-def told(event: dict[str, object]) -> str:
-    """An event in words."""
-    kind, day = str(event.get("event", "")), event.get("sim_day")
-    if kind == "served":
-        who = arm_name(str(event.get("arm", "")))
-        group = str(event.get("group", ""))
-        whom = "" if group == event.get("arm") else f" the users of {arm_name(group)}"
-        return f"Day {day}: {who} served{whom}"
-    if kind == "learned":
-        arms = event.get("arms")
-        names = ", ".join(arm_name(str(arm)) for arm in arms) if isinstance(arms, list) else ""
-        accepted = event.get("accepted")
-        verdict = "passed the gate" if accepted else "its first model" if accepted is None else "refused"
-        reasons = event.get("reasons")
-        why = f": {'; '.join(map(str, reasons))}" if isinstance(reasons, list) and reasons else ""
-        return f"Night after day {day}: {names} trained, {verdict}{why}"
-    if kind == "failed":
-        return f"Failed: {event.get('cause', '')}"
-    return {"started": "Started", "resumed": "Resumed", "interrupted": "Interrupted", "done": "Done"}.get(
-        kind, kind
-    )
 
 
 def lift(now: Run) -> None:
@@ -187,7 +159,7 @@ if run.state == "running":
     @st.fragment(run_every=every)
     def events() -> None:
         """What happened last."""
-        story(reading.read(path))
+        happened(reading.read(path))
 
     pulse()
     shell.heading("Lift so far", "Drawn again when a simulated day is finished; zooming is safe in between.")
@@ -213,4 +185,4 @@ else:
     shell.heading("Lift")
     lift(run)
     shell.heading("What happened")
-    story(run)
+    happened(run)

@@ -65,7 +65,7 @@ with right:
         c = next((c for c in outcome.against_control(found) if c["arm"] == arm), None)
         lift = 0.0 if arm == found["run"]["control"] else c["lift"] if c else None
         if of.get("offline_auc") is not None and lift is not None:
-            ci = tuple(c["ci"]) if c and c["ci"] else None
+            ci = outcome.readable_ci(c, found) if c else None
             auc_ci = tuple(of["offline_auc_ci"]) if of.get("offline_auc_ci") else None
             spots.append(Spot(arm, of["offline_auc"], lift, auc_ci, ci))
     if spots:
@@ -85,6 +85,7 @@ with right:
             f"{arm_name(best[0].arm)} is best offline"
             + (" and online." if same else f", {arm_name(best[1].arm)} online: AUC is not lift.")
             + (" Hollow: the paper's." if shown and theirs else "")
+            + f" Upright: {outcome.readable_kind(found)} of the lift."
         )
     else:
         st.html(markup.empty("At the end of the run", "The holdout is scored when the run ends.", None))

@@ -70,11 +70,12 @@ columns = world.columns(2, gap="large")
 for number, knob in enumerate(knobs.KNOBS):
     with columns[number % 2]:
         default = shape.value(knob.path)
+        fitted = knob.fitted(default)
         value = st.number_input(
             knob.name,
             value=default,
-            step=knob.step,
-            format=knob.format,
+            step=fitted.step,
+            format=fitted.format,
             key=f"start-{knob.path}-{preset}",
             help=f"{knob.path}. {knob.meaning}",
         )
@@ -121,7 +122,7 @@ if st.button("Start", type="primary", icon=":material/play_arrow:", disabled=pro
         st.error(str(error), icon=":material/block:")
     else:
         st.session_state["watch"] = launched.folder.name
-        st.switch_page("views/live.py", query_params={"run": launched.folder.name})
+        st.switch_page("views/live.py", query_params={})  # none is named: `run` belongs to the sidebar
 with st.expander("The same on the command line", icon=":material/terminal:"):
     out = shell.root() / (wish.name or "NAME")
     st.code(

@@ -195,7 +195,7 @@ def test_an_address_carries_what_was_chosen(chromium, server):
     watched.open("lift?run=seed1&scale=absolute&level=99%25")
     page.locator(".runbar .name", has_text=re.compile("^seed1$")).wait_for()
     expect(page.get_by_role("radio", name="absolute", exact=True)).to_be_checked(timeout=PATIENCE)
-    page.get_by_text("Difference, pp (99% interval)", exact=True).first.wait_for()
+    page.get_by_text("Difference, pp (fixed 99% interval)", exact=True).first.wait_for()
     page.get_by_text("daily", exact=True).click()
     page.wait_for_url(re.compile("over=daily"))
     watched.open("data?run=done&arm=Production&day=0")
@@ -287,6 +287,13 @@ def test_from_the_start_to_the_verdict(chromium, tmp_path):
         headline = page.locator(".verdict h2").inner_text()
         assert "Wide" in headline
         page.get_by_role("table", name="Scorecard").wait_for()
+        watched.open("start?run=first")  # another one, beside the one that the address names
+        page.get_by_role("textbox", name="Name of the run").fill("second")
+        page.keyboard.press("Tab")
+        page.get_by_role("button", name="Start", exact=True).click()
+        page.locator(".runbar .name", has_text="second").wait_for()
+        page.wait_for_url(re.compile("run=second"))
+        page.locator(".state-done").wait_for(timeout=10 * PATIENCE)
         watched.close()
     finally:
         server.stop()

@@ -1,4 +1,5 @@
 import json
+import re
 
 import plotly.graph_objects as go
 import pytest
@@ -12,6 +13,7 @@ from dashboard import (
     latencies,
     part_figures,
     reliability,
+    scorecard,
     shell,
     slices,
     studies,
@@ -84,6 +86,17 @@ def test_a_forest_is_hollow_where_nothing_is_decided():
     assert list(named(figure, "Deep").marker.color) == [KNOWN["deep"], "rgba(0,0,0,0)"]
     assert list(named(figure, "Deep, true").x) == [0.08]
     assert list(figure.layout.yaxis.categoryarray) == ["b", "a"]
+
+
+def test_ticks_have_the_digits_of_their_steps():
+    assert forests.forest([], INKS).layout.xaxis.tickformat == "+.2~%"
+    assert slices.MEASURES["over"].tickformat == "+.2~%"
+    for low, high, step, told in (
+        (-0.05, 0.075, 0.025, ["−5%", "−2.5%", "0%", "+2.5%", "+5%", "+7.5%"]),
+        (-0.02, 0.02, 0.02, ["−2%", "0%", "+2%"]),
+        (0.0, 0.0025, 0.0025, ["0%", "+0.25%"]),
+    ):
+        assert re.findall(r">([^<]+)</i>", scorecard._ticks(low, high, step)) == told
 
 
 def test_the_papers_spots_are_hollow():

@@ -22,7 +22,9 @@ def test_before_the_end_the_interval_is_the_always_valid_one(maker):
 
     run = read(maker.run(finished=2, requests=False))
     found = results.document(run)
-    assert glance.tiles(run, found)[0].beside == words.interval(found["comparisons"][0]["always_valid_ci"])
+    assert glance.tiles(run, found)[0].beside == words.interval(
+        found["comparisons"][0]["always_valid_look_ci"]
+    )
 
 
 def test_the_latency_is_that_of_the_fastest_way(maker):

@@ -1,7 +1,9 @@
+import os
 import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
 
@@ -28,6 +30,11 @@ def test_the_arguments_are_those_of_the_command_line(tmp_path):
         (Order("tiny", settings=("world.drift=2",)), "world.drift: got 2, allowed: a number"),
         (Order("tiny", settings=("world.drif=0.1",)), "world.drif: got an unknown key"),
         (Order("tiny", arms=("wide", "nope")), "arms: got 'nope'"),
+        (Order("tiny", settings=("world.apps=200", "world.turnover=0.9")), "world.apps: got 200, of which "),
+        (
+            Order("tiny", settings=("arms.deep.settings.deep.device=cuda:99",)),
+            "arms.deep.settings.deep.device: got 'cuda:99'",
+        ),
         (Order("tiny", settings=("nonsense",)), "set: got 'nonsense', allowed: path=value"),
     ],
 )
@@ -63,14 +70,33 @@ def test_the_process_outlives_its_parent_and_says_why_it_failed(tmp_path, monkey
 
     monkeypatch.setattr(subprocess, "Popen", popen)
     launched = launch.start(Order("tiny", name="x"), tmp_path)
-    launched.process.wait()
+    while launched.code is None:
+        time.sleep(0.01)
     assert seen["start_new_session"] is True
     assert seen["command"][1:3] == ["-m", "experiment.cli"]
     assert launched.code == 1
     assert launched.last_words() == "no disk"
     assert launch.started_here("x") is launched
     assert launch.starting(tmp_path) == [launched]
-    launched.said.unlink()
+    assert not launched.said.exists()
+
+
+def test_a_killed_run_is_reaped_though_nobody_asks_after_it(tmp_path, monkeypatch):
+    true = subprocess.Popen
+    code = "import time; print('so far', flush=True); time.sleep(60)"
+    monkeypatch.setattr(
+        subprocess, "Popen", lambda command, **options: true([sys.executable, "-c", code], **options)
+    )
+    launched = launch.start(Order("tiny", name="killed"), tmp_path)
+    while not launched.last_words():
+        time.sleep(0.01)
+    launched.process.kill()
+    os.waitid(os.P_PID, launched.process.pid, os.WEXITED | os.WNOWAIT)
+    while launched.process.returncode is None:
+        launch.reap()
+    assert not Path(f"/proc/{launched.process.pid}").exists()
+    assert not launched.said.exists()
+    assert launched.last_words() == "so far"
 
 
 @pytest.mark.parametrize("ignoring", [False, True])
@@ -113,6 +139,8 @@ def test_every_knob_is_a_setting_of_every_preset(preset):
         value = shape.value(knob.path)
         assert isinstance(value, int | float)
         load(preset, [f"{knob.path}={value}"])
+        assert float(knob.fitted(value).format % value) == value
+        assert knob.fitted(value).step <= value or value == 0 or knob.fitted(value) is knob
         assert knob.meaning.endswith(".")
 
 

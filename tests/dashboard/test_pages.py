@@ -1,12 +1,14 @@
 import html as escaping
 import json
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from dashboard import foretold, launch
 from experiment.folder import lock
-from experiment.folder.journal import LOCK
+from experiment.folder.journal import LOCK, Journal
+from experiment.folder.rundir import RunFolder
 
 PAGES = ("overview", "lift", "quality", "latency", "generalise", "live", "data", "compare", "start")
 RUNS = ("done", "failed", "early", "interrupted", "gone", "bare", "torn", "older", "unbalanced", "hostile")
@@ -35,6 +37,8 @@ def test_what_a_page_takes_no_notice_of_is_grey(window, shared):
         grey[page] = [key for key in ("run", "level", "against") if at.selectbox(key=key).disabled]
     assert grey.pop("compare") == ["run", "against"]
     assert grey.pop("start") == ["run", "level", "against"]
+    for page in ("latency", "data", "generalise"):
+        assert grey.pop(page) == ["level", "against"]
     assert not any(grey.values())
 
 
@@ -116,6 +120,23 @@ def test_the_lift_page_draws_what_is_chosen(window, shared):
         assert not at.exception
 
 
+def test_against_another_arm_the_lifts_are_still_drawn(window, shared):
+    at = window(shared.root, "done", "lift")
+    for against in ("deep", "wide_deep", "wide"):
+        at.selectbox(key="against").set_value(against).run()
+        drawn = json.loads(at.get("plotly_chart")[0].proto.spec)["data"]
+        assert sum("lines+markers" in str(trace.get("mode")) for trace in drawn) == 2, against
+
+
+def test_a_run_that_keeps_its_level_says_so(window, shared, says):
+    at = window(shared.root, "older", "lift")
+    at.selectbox(key="level").set_value("99%").run()
+    assert not at.exception
+    said = says(at)
+    assert "Level and control cannot be changed" in said
+    assert "More days alone" not in said
+
+
 def test_the_true_lift_is_a_dotted_line(window, maker):
     path = maker.run(requests=False)
     report = json.loads((path / "report.json").read_text())
@@ -139,10 +160,11 @@ def test_calibration_is_shown_when_there_is_one(window, maker, says):
         "p_value_histogram": [5, 5],
     }
     views = {"super_population": {"comparisons": [one]}}
-    maker.put(path, "calibration.json", {"replays": 10, "views": views})
+    maker.put(path, "calibration.json", {"run": {"alpha": 0.1}, "replays": 10, "views": views})
     at = window(maker.root, page="lift")
     assert not at.exception
     assert "z, delta method" in says(at)
+    assert "rejects 10% of A/A experiments, and its intervals hold the truth in 90%;" in says(at)
     maker.put(path, "calibration.json", {"older": 1})
     at.run()
     assert "not of a kind that this version knows" in says(at)
@@ -275,8 +297,31 @@ def test_two_runs_side_by_side(window, shared, says):
     assert not at.exception
     assert "Mean lift" in says(at)
     assert len(at.get("plotly_chart")) == 2
-    at.text_input(key="search").set_value("no such run").run()
+    for search in ("seed1", "no such run"):
+        at.text_input(key="search").set_value(search).run()
+        assert at.multiselect(key="compared").value == ["done", "seed1"]
+        assert "Mean lift" in says(at)
     assert "No such run" in says(at)
+
+
+def test_runs_that_must_not_be_read_are_in_no_mean(window, maker, says):
+    for seed in (0, 1):
+        maker.run(f"good{seed}", seed=seed, requests=False)
+    maker.run("bad", seed=2, broken_ratio=True, requests=False)
+    maker.run("short", seed=3, finished=2, requests=False)
+    at = window(maker.root, page="compare")
+    at.multiselect(key="compared").set_value(["good0", "good1", "bad", "short"]).run()
+    said = says(at)
+    assert "Left out, as not to be read, or not yet: 2 of 4." in said
+    assert "<td>Deep against Wide</td><td>2</td>" in said
+    at.multiselect(key="compared").set_value(["good0", "good1"]).run()
+    assert "Left out" not in says(at)
+
+
+def test_what_each_arm_shows_is_told_of_an_unfinished_run_too(window, shared, says):
+    at = window(shared.root, "failed", "generalise")
+    assert "hold no such figures" not in says(at)
+    assert len(at.get("plotly_chart")) == 2
 
 
 def test_a_running_run_can_be_followed_and_stopped(window, maker, says, monkeypatch):
@@ -297,6 +342,50 @@ def test_a_running_run_can_be_followed_and_stopped(window, maker, says, monkeypa
         assert not [b for b in at.button if b.label.endswith("reload")]
 
 
+class Failed(launch.Launched):
+    """A start that has failed before its run had a folder."""
+
+    code = 1
+
+    def last_words(self) -> str:
+        return "no disk"
+
+
+def test_a_failed_start_is_said_once(window, shared, says, monkeypatch, tmp_path):
+    failed = Failed(tmp_path / "x", None, tmp_path / "x.log")
+    monkeypatch.setattr(launch, "started_here", lambda name: failed if name == "x" else None)
+    at = window(shared.root, "done")
+    at.session_state["watch"] = "x"
+    at.switch_page("views/live.py").run()
+    assert "x did not start" in says(at)
+    assert "no disk" in says(at)
+    at.run()
+    assert "did not start" not in says(at)
+    assert "What happened" in says(at)
+
+
+def test_who_picks_a_run_no_longer_waits_for_another(window, shared, says, monkeypatch, tmp_path):
+    waiting = launch.Launched(tmp_path / "x", SimpleNamespace(poll=lambda: None), tmp_path / "x.log")
+    monkeypatch.setattr(launch, "started_here", lambda name: waiting if name == "x" else None)
+    at = window(shared.root, "done")
+    at.session_state["watch"] = "x"
+    at.switch_page("views/live.py").run()
+    assert "Starting x" in says(at)
+    at.selectbox(key="run").set_value("seed1").run()
+    assert "Starting x" not in says(at)
+    assert "What happened" in says(at)
+
+
+def test_a_run_that_stopped_early_is_at_its_own_day(window, maker):
+    path = maker.run(days=5, finished=2, requests=False)
+    maker.told(path, "failed", message="no disk")
+    journal = Journal(path, RunFolder.open(path).config)
+    journal.update("failed", phase="analysing", sim_day=5)
+    at = window(maker.root, page="live")
+    bars = [element.proto.text for element in at.get("progress")]
+    assert [text.rpartition(" · ")[2] for text in bars] == ["day 2 of 5"]
+
+
 def test_starting_refuses_what_the_command_line_refuses(window, tmp_path, monkeypatch):
     started = []
     monkeypatch.setattr(launch, "start", lambda order, root: started.append(order))
@@ -307,11 +396,26 @@ def test_starting_refuses_what_the_command_line_refuses(window, tmp_path, monkey
     assert at.error[0].value.startswith("world.drift: got 3.0, allowed: a number")
     assert next(b for b in at.button if b.label == "Start").disabled
     at.number_input(key="start-world.drift-tiny").set_value(0.5).run()
+    at.number_input(key="start-world.apps-tiny").set_value(200).run()
+    at.number_input(key="start-world.turnover-tiny").set_value(0.9).run()
+    assert at.error[0].value.startswith("world.apps: got 200, of which ")
+    assert next(b for b in at.button if b.label == "Start").disabled
+    at.number_input(key="start-world.apps-tiny").set_value(2000).run()
     at.text_input(key="start-name").set_value("../up").run()
     assert at.error[0].value.startswith("name: got '../up'")
     at.text_area(key="start-more").set_value("world.nonsense=1").run()
     assert "unknown key" in at.error[0].value
     assert not started
+
+
+def test_beside_other_runs_a_new_one_is_waited_for(window, shared, says, monkeypatch, tmp_path):
+    waiting = launch.Launched(tmp_path / "x", SimpleNamespace(poll=lambda: None), tmp_path / "x.log")
+    monkeypatch.setattr(launch, "start", lambda order, root: waiting)
+    monkeypatch.setattr(launch, "started_here", lambda name: waiting if name == "x" else None)
+    at = window(shared.root, "done", page="start")
+    next(b for b in at.button if b.label == "Start").click().run()
+    assert not at.exception
+    assert "Starting x" in says(at)
 
 
 def test_starting_hands_over_what_was_chosen(window, tmp_path, monkeypatch):

@@ -73,6 +73,8 @@ def test_a_killed_process_is_noticed_though_no_file_changes(maker):
     maker.told(path, "running")
     assert reading.read(path).state == "running"
     process.send_signal(signal.SIGKILL)
+    os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)  # it is a zombie until it is waited for
+    assert reading.read(path).state == "interrupted"
     process.wait()
     process.stdout.close()
     assert reading.read(path).state == "interrupted"

@@ -49,6 +49,60 @@ def test_a_true_lift_is_known_whichever_arm_is_the_control(shared):
     assert results.known_lifts(own, "wide", "nobody") == {"true_lift": None, "expected_lift": None}
 
 
+def test_another_level_keeps_what_the_run_has_learned_since(maker):
+    """The end of a run, and the truth, come after a level was chosen."""
+    path = maker.run(requests=False)
+    run = read(path)
+    before = results.document(dataclasses.replace(run, report=None), 0.01)
+    assert before["run"]["stopped"] == results.NOT_FINISHED
+    assert results.document(run, 0.01)["run"]["stopped"] is None
+    report = {**run.report, "comparisons": [{**c, "true_lift": 0.2} for c in run.report["comparisons"]]}
+    maker.put(path, "report.json", report)
+    known = results.document(read(path), 0.01)["comparisons"]
+    assert {c["true_lift"] for c in known} == {0.2}
+    assert all(c["expected_lift"] is not None for c in known)
+
+
+def test_what_the_report_does_not_know_of_a_pair_is_as_computed(shared):
+    run = read(shared.done)
+    turned = results.document(run, None, "wide_deep")
+    pairs = {(c["arm"], c["control"]) for c in run.report["comparisons"]}
+    known = pairs | {(control, arm) for arm, control in pairs}
+    assert all(c["expected_lift"] is not None for c in turned["comparisons"])
+    own = {**run.report, "comparisons": run.report["comparisons"][:1]}
+    alone = results.document(dataclasses.replace(run, report=own), None, "wide_deep")
+    assert {(c["arm"], c["control"]) for c in alone["comparisons"]} <= known
+    assert all(c["expected_lift"] is not None for c in alone["comparisons"])
+
+
+def test_a_run_whose_users_cannot_be_read_keeps_its_own_report(shared):
+    run = read(shared.older)
+    assert results.document(run, 0.01, "deep") is run.report
+    assert not results.as_asked(run.report, 0.01, None)
+    assert not results.as_asked(run.report, None, "deep")
+
+
+def test_a_restored_day_is_read_again(maker):
+    path = maker.run(requests=False)
+    file = path / "metrics" / "user_days" / "day=2.parquet"
+    whole, run = file.read_bytes(), read(path)
+    pair = ("deep", "wide")
+
+    def figures():
+        effects = measures.effects(run, [pair], 0.05, "wide")["acquisition_rate"]
+        parts = segments.by_segment(run, pair, "country", 0.05)
+        lines = series.lines(run, run.report, [pair], over="daily", scale="relative", kind="fixed")
+        built = results.document(run, 0.01)["comparisons"][0]["lift"]
+        return effects, parts, lines, built, [look.lift for look in results.looks(run)]
+
+    first = figures()
+    file.write_bytes(b"")
+    damaged = figures()
+    assert all(one != other for one, other in zip(first, damaged, strict=True))
+    file.write_bytes(whole)
+    assert figures() == first
+
+
 def test_nothing_before_the_first_day(shared):
     assert results.document(read(shared.early)) is None
     assert results.document(read(shared.bare)) is None
@@ -56,13 +110,20 @@ def test_nothing_before_the_first_day(shared):
 
 def test_effects_are_those_of_the_report(shared):
     run = read(shared.done)
-    effects = measures.effects(run, results.pairs(run.report), 0.05)
+    effects = measures.effects(run, results.pairs(run.report), 0.05, "wide")
     for one, c in zip(effects["acquisition_rate"], run.report["comparisons"], strict=True):
         assert one.lift == pytest.approx(c["lift"])
         assert one.ci == pytest.approx(tuple(c["ci"]))
         assert one.p_value == pytest.approx(c["p_value"])
     family = [one for key in ("acquisitions_per_user", "users_with_acquisition") for one in effects[key]]
-    assert all(one.p_adjusted >= one.p_value for one in family)
+    told = {(one["metric"], one["arm"], one["control"]): one["p_bh"] for one in run.report["secondary"]}
+    shown = {
+        (key, one.arm, one.control): one.p_adjusted
+        for key in ("acquisitions_per_user", "users_with_acquisition")
+        for one in effects[key]
+    }
+    assert len(family) == len(told) + 2  # Wide & Deep against Deep is of no family
+    assert shown == pytest.approx({**dict.fromkeys(shown), **told})
 
 
 def test_the_last_cumulative_day_is_the_result(shared):
@@ -75,7 +136,7 @@ def test_the_last_cumulative_day_is_the_result(shared):
         if ends:
             assert line.bands[-1] == pytest.approx(tuple(c[ends]))
     (line,) = series.lines(run, run.report, [pair], over="cumulative", scale="relative", kind="always-valid")
-    assert line.bands[-1] == pytest.approx(tuple(c["always_valid_ci"]))
+    assert line.bands[-1] == pytest.approx(tuple(c["always_valid_look_ci"]))
     (line,) = series.lines(run, run.report, [pair], over="daily", scale="relative", kind="fixed")
     assert len(line.values) == 3
 
@@ -142,6 +203,30 @@ def test_before_the_end_only_the_always_valid_figures_decide(shared):
     assert found.headline.startswith("Unfinished, after day 2 of 3: ")
     assert all("always-valid" in line for line in found.evidence)
     assert "always-valid" in found.note
+
+
+def test_before_the_end_the_adjusted_always_valid_p_decides(shared):
+    run = read(shared.failed)
+    built = results.document(run)
+    c = {**built["comparisons"][0], "always_valid_p": 0.03, "always_valid_p_adjusted": 0.06}
+    assert not words.decisive(c, built)
+    del c["always_valid_p_adjusted"]  # as in reports of before
+    assert words.decisive(c, built)
+
+
+def test_an_a_a_test_is_spelt_so(shared):
+    run = read(shared.failed)
+    built = results.document(run)
+    same = {**built, "run": {**built["run"], "identical_models": True}}
+    assert "after day 2 of 3: A/A test: " in words.verdict(run, same).headline
+
+
+def test_with_nothing_to_compare_no_arm_is_said_to_agree(shared):
+    run = read(shared.done)
+    undefined = [{**c, "status": "no_impressions", "lift": None} for c in run.report["comparisons"]]
+    same = {**run.report["run"], "identical_models": True}
+    found = words.verdict(run, {**run.report, "run": same, "comparisons": undefined})
+    assert (found.tone, found.headline, found.note) == ("open", "Nothing can be compared yet.", "")
 
 
 def test_a_refused_model_is_in_the_health(shared):

@@ -8,7 +8,8 @@ from dashboard import card_rows, comparing, markup, paper, scorecard
 from dashboard.palette import inks
 from dashboard.reading import read
 from dashboard.scorecard import Block, Row
-from dashboard.words import Check, Verdict
+from dashboard.words import Check, Verdict, lift_takeaway
+from experiment.words import interval
 
 EVIL = "<script>alert(1)</script>\"'"
 
@@ -65,6 +66,32 @@ def test_cuped_narrows_the_primary_rows(shared):
     plain, adjusted = (card_rows.blocks(run, run.report, cuped=on)[0].rows[0] for on in (False, True))
     assert adjusted.ci == tuple(run.report["comparisons"][0]["cuped"]["ci"])
     assert adjusted.ci != plain.ci
+
+
+def test_an_adjusted_row_points_where_its_own_lift_does(shared):
+    run = read(shared.done)
+    c = run.report["comparisons"][0]
+    against = {**c, "cuped": {**c["cuped"], "lift": -c["lift"], "p_adjusted": 0.001}}
+    turned = {**run.report, "comparisons": [against]}
+    assert [card_rows.blocks(run, turned, cuped=on)[0].rows[0].mark for on in (False, True)] == [
+        "better",
+        "worse",
+    ]
+    early = {**turned, "run": {**turned["run"], "stopped": "decided"}}
+    row = card_rows.blocks(run, early, cuped=True)[0].rows[0]
+    assert (row.mark, row.p, row.p_raw, row.p_label) == ("early", None, None, "")
+
+
+def test_before_the_end_every_interval_is_the_always_valid_one_and_says_so(shared):
+    run = read(shared.done)
+    early = {**run.report, "run": {**run.report["run"], "stopped": "decided"}}
+    c = early["comparisons"][0]
+    ends = interval(c["always_valid_look_ci"])
+    assert ends != interval(c["ci"])
+    assert f"<td>{ends}</td>" in paper.beside(early)
+    assert "<th>Always-valid 95% interval</th>" in paper.beside(early)
+    assert lift_takeaway(c, early).endswith(f"always-valid 95% interval {ends}")
+    assert lift_takeaway(c, run.report).endswith(f", 95% interval {interval(c['ci'])}")
 
 
 def test_everything_is_escaped(shared):
@@ -124,8 +151,8 @@ def test_before_the_planned_end_only_always_valid_figures_decide(shared):
     early = {**run.report, "run": {**run.report["run"], "stopped": "not finished"}}
     primary, *others = card_rows.blocks(run, early)
     for row, c in zip(primary.rows, early["comparisons"], strict=False):
-        assert row.stated == tuple(c["always_valid_ci"])
-        assert row.p == c["always_valid_p"]
+        assert row.stated == row.wings == tuple(c["always_valid_look_ci"])
+        assert row.p == c["always_valid_p_adjusted"]
     assert {row.mark for block in others for row in block.rows} == {"early"}
     assert "read at the end" in scorecard.render(others, {}, "wide", "95%")
 

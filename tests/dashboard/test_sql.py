@@ -79,6 +79,11 @@ def test_nothing_outside_is_read_or_written(run, tmp_path, query):
     assert sorted(path.name for path in run.path.rglob("*")) == before
 
 
+def test_columns_of_one_name_are_told_apart(run):
+    answer = sql.ask(run, 'SELECT 1 AS a, 2 AS "a (2)", 3 AS a, 4 AS a')
+    assert answer.records() == [{"a": 1, "a (2)": 2, "a (3)": 3, "a (4)": 4}]
+
+
 def test_time_is_limited(run):
     began = time.perf_counter()
     with pytest.raises(BadInput, match=r"more than 0\.5 s"):
