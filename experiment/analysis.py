@@ -88,7 +88,7 @@ def foresee(diary: Diary) -> Forecast | None:
 
 
 def decided(diary: Diary, day: int) -> bool:
-    """Whether each arm's always-valid p-value against the control is below alpha by the end of `day`.
+    """Whether each arm's always-valid p-value against the control, after Holm, is below alpha after `day`.
 
     Only the last finished day is looked at: the others were, when they ended, and the run went on. After the
     last planned day nothing is stopped early, and the figures of a fixed end hold.

@@ -43,7 +43,7 @@ def run(folder: RunFolder, progress: Progress) -> Report:
             if day == 0:
                 progress.foreseen(analysis.foresee(diary))
             if config.experiment.stop_when == "decided" and analysis.decided(diary, day):
-                stopped = f"decided on day {day}: each always-valid p-value is below alpha"
+                stopped = f"decided on day {day}: each always-valid p-value is below alpha after Holm"
                 break
         progress.analysing()
         clock = {"started_wall_s": round(began, 3), "seconds": round(time.time() - began, 3)}

@@ -62,7 +62,7 @@ class ExperimentSettings(Settings):
     shown: Annotated[int, Field(ge=1, le=100)] = 10
     """Apps shown per request."""
     stop_when: Literal["never", "decided"] = "never"
-    """`decided` ends the run once each comparison's always-valid p-value is below `alpha`."""
+    """`decided` ends the run once each arm's always-valid p-value, after Holm, is below `alpha`."""
     identical_models: bool = False
     """All arms serve one and the same model: an A/A test, whose true effect is 0."""
     alpha: Annotated[float, Field(gt=0.0, lt=0.5)] = 0.05

@@ -91,9 +91,9 @@ def analyse(config: Config, arms: Sequence[ArmResult], days: Sequence[int]) -> A
 
 
 def decided(config: Config, analysis: Analysis) -> bool:
-    """Whether each arm's always-valid p-value against the control is below alpha."""
+    """Whether each arm's always-valid p-value against the control, after Holm, is below alpha."""
     control = config.experiment.control
-    p_values = [c.always_valid_p for c in analysis.comparisons if c.control == control]
+    p_values = [c.always_valid_p_holm for c in analysis.comparisons if c.control == control]
     return bool(p_values) and all(p is not None and p < config.experiment.alpha for p in p_values)
 
 

@@ -57,7 +57,7 @@ def table(report: Mapping[str, Any], width: int) -> Table:
     shown.add_column("offline\nAUC", justify="right", no_wrap=True)
     shown.add_column("online\ngain", justify="right", no_wrap=True)
     shown.add_column(f"{coverage(run)}\ninterval", justify="right", no_wrap=True)
-    shown.add_column("always-\nvalid p" if run["stopped"] else "p\n(Holm)", justify="right", no_wrap=True)
+    shown.add_column("p\n(Holm)", justify="right", no_wrap=True)
     if everything:
         shown.add_column("with CUPED\ngain and interval", justify="right", no_wrap=True)
     shown.add_column("expected\ngain", justify="right", no_wrap=True)

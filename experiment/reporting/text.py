@@ -81,13 +81,13 @@ def significant(compared: Mapping[str, Any], run: Mapping[str, Any]) -> bool:
 
 
 def decisive(compared: Mapping[str, Any], run: Mapping[str, Any]) -> tuple[list[float] | None, float | None]:
-    """The interval of the lift and the p-value that decide: after Holm, or always-valid if it stopped early.
+    """The interval of the lift and the p-value, after Holm, that decide; always-valid if it stopped early.
 
     An experiment that ends when it likes what it sees has no use for the figures of a fixed end.
     """
     if run["stopped"]:
         ends = compared.get("always_valid_look_ci", compared["always_valid_ci"])
-        return ends, compared["always_valid_p"]
+        return ends, compared.get("always_valid_p_adjusted", compared["always_valid_p"])
     return compared["ci"], compared["p_adjusted"]
 
 
@@ -151,7 +151,7 @@ def markdown(report: Document) -> str:
         "",
         *_table(
             ["", "offline AUC", "in the paper", "online gain", f"{coverage(run)} interval",
-             "in the paper", "always-valid p" if run["stopped"] else "p (Holm)", "expected gain",
+             "in the paper", "always-valid p (Holm)" if run["stopped"] else "p (Holm)", "expected gain",
              "true gain"],
             [_row(report, arm) for arm in report["arms"]],
         ),
@@ -303,8 +303,7 @@ def _pair(c: Mapping[str, Any]) -> str:
 
 def _evidence(c: Mapping[str, Any], run: Mapping[str, Any]) -> str:
     ends, p = decisive(c, run)
-    after = "" if run["stopped"] else " after Holm"
-    return f"{percent(c['lift'])} ({coverage(run)} interval {interval(ends)}, p {_is(p_value(p))}{after})"
+    return f"{percent(c['lift'])} ({coverage(run)} interval {interval(ends)}, p {_is(p_value(p))} after Holm)"
 
 
 def _short(c: Mapping[str, Any], run: Mapping[str, Any]) -> str:

@@ -217,13 +217,13 @@ def test_the_verdict_names_who_won() -> None:
 def test_a_run_that_stopped_early_is_judged_by_the_always_valid_p() -> None:
     document = build(CONFIG, results(), DAYS, GATE, CLOCK, stopped="decided on day 3").document
     for c in document["comparisons"]:
-        c |= {"p_adjusted": 0.001, "always_valid_p": 0.3, "lift": 0.02}
+        c |= {"p_adjusted": 0.001, "always_valid_p": 0.01, "always_valid_p_adjusted": 0.3, "lift": 0.02}
     assert report_text.verdict(document) == (
         "Stopped early: decided on day 3. "
         "No difference is shown from Wide: Deep (+2.0%, p = .300) and Wide & Deep (+2.0%, p = .300)."
     )
     for c in document["comparisons"]:
-        c |= {"always_valid_p": 0.01, "always_valid_look_ci": [0.004, 0.036], "ci": [0.015, 0.025]}
+        c |= {"always_valid_p_adjusted": 0.01, "always_valid_look_ci": [0.004, 0.036], "ci": [0.015, 0.025]}
     console = Console(width=80, file=io.StringIO())
     console.print(render(document, 80))
     shown = console.file.getvalue()  # type: ignore[attr-defined]
