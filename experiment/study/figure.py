@@ -70,43 +70,49 @@ def _lines(document: Mapping[str, Any], measure: str) -> Any:
 
 
 def _heat_maps(document: Mapping[str, Any], measure: str) -> Any:
-    """A map per arm that is not the control, and one of the winner's lead, named after the winner."""
+    """A map per arm of how far it is above the control, all on one scale, so that frontiers can be compared.
+
+    Beside lifts stands a map of the winner's lead, named after the winner.
+    """
     import plotly.graph_objects as go
     from plotly.subplots import make_subplots
 
     points = document["points"]
     columns = list(dict.fromkeys(_text(one["knob_values"][0]) for one in points))
     rows = list(dict.fromkeys(_text(one["knob_values"][1]) for one in points))
-    controls = {lift["control"] for one in points for lift in one["lifts"]}
-    arms = list(dict.fromkeys(arm for one in points for arm in one["arms"] if arm not in controls))
-    titles = [*(f"{arm_name(arm)}: {MEASURES[measure].words}" for arm in arms), "Who leads, by how much"]
+    (control,) = {lift["control"] for one in points for lift in one["lifts"]} or {None}
+    arms = list(dict.fromkeys(arm for one in points for arm in one["arms"] if arm != control))
+    form = MEASURES[measure].form
+    maps: list[tuple[dict[tuple[str, str], float | None], dict[tuple[str, str], str]]] = [
+        ({_place(one): _above(one, arm, control, measure) for one in points}, {}) for arm in arms
+    ]
+    titles = [f"{arm_name(arm)}: {MEASURES[measure].words}" for arm in arms]
+    if form != "lift" and control is not None:
+        titles = [f"{title}, less {arm_name(control)}'s" for title in titles]
+    if form == "lift":
+        led = [one for one in points if one["winner"]]
+        maps.append(
+            (
+                {_place(one): one["winner"]["lead"]["mean"] for one in led},
+                {_place(one): _leader(one) for one in led},
+            )
+        )
+        titles.append("Who leads, by how much, in how many seeds")
+    widest = max((abs(v) for values, _ in maps for v in values.values() if v is not None), default=0.0)
     made = make_subplots(1, len(titles), subplot_titles=titles, shared_yaxes=True)
-    maps: list[tuple[dict[tuple[str, str], float | None], dict[tuple[str, str], str]]] = []
-    for arm in arms:
-        values = {_place(one): (one["arms"].get(arm, {}).get(measure) or {}).get("mean") for one in points}
-        maps.append((values, {}))
-    leads = {_place(one): one["winner"]["lead"]["mean"] for one in points if one["winner"]}
-    names = {
-        _place(one): f"{arm_name(one['winner']['first'])}, {one['winner']['ahead']} "
-        f"of {one['winner']['lead']['n']}"
-        for one in points
-        if one["winner"]
-    }
-    maps.append((dict(leads), names))
-    lift = MEASURES[measure].form == "lift"
     for place, (values, words) in enumerate(maps, 1):
-        signed = lift or place == len(maps)
-        shown = [[values.get((x, y)) for x in columns] for y in rows]
-        text = [[_cell(values.get((x, y)), words.get((x, y)), signed=signed) for x in columns] for y in rows]
+        text = [[_cell(values.get((x, y)), words.get((x, y)), form) for x in columns] for y in rows]
         made.add_trace(
             go.Heatmap(
                 x=columns,
                 y=rows,
-                z=shown,
+                z=[[values.get((x, y)) for x in columns] for y in rows],
                 text=text,
                 texttemplate="%{text}",
-                colorscale="RdBu" if signed else "Viridis",
-                zmid=0 if signed else None,
+                textfont={"size": 13},
+                colorscale="RdBu",
+                zmin=-widest,
+                zmax=widest,
                 showscale=False,
             ),
             row=1,
@@ -117,6 +123,20 @@ def _heat_maps(document: Mapping[str, Any], measure: str) -> Any:
     made.update_yaxes(title_text=document["knobs"][1], row=1, col=1)
     made.update_layout(height=420)
     return made
+
+
+def _above(one: Mapping[str, Any], arm: str, control: str | None, measure: str) -> float | None:
+    """An arm's mean at a point; of what is no lift, less the control's."""
+    found = (one["arms"].get(arm, {}).get(measure) or {}).get("mean")
+    if MEASURES[measure].form == "lift" or control is None:
+        return found
+    base = (one["arms"].get(control, {}).get(measure) or {}).get("mean")
+    return None if found is None or base is None else found - base
+
+
+def _leader(one: Mapping[str, Any]) -> str:
+    winner = one["winner"]
+    return f"{arm_name(winner['first'])}<br>{winner['ahead']} of {winner['lead']['n']}"
 
 
 def write_page(path: Path, document: Mapping[str, Any]) -> None:
@@ -134,10 +154,11 @@ def _place(one: Mapping[str, Any]) -> tuple[str, str]:
     return _text(one["knob_values"][0]), _text(one["knob_values"][1])
 
 
-def _cell(value: float | None, words: str | None, *, signed: bool) -> str:
+def _cell(value: float | None, words: str | None, form: str) -> str:
     if value is None:
         return ""
-    number = f"{value:+.1%}" if signed else f"{value:.4g}"
+    number = {"lift": "{:+.1%}", "share": "{:+.2%}", "auc": "{:+.4f}"}.get(form, "{:+.3g}").format(value)
+    number = number.replace("-", "−")
     return number if words is None else f"{words}<br>{number}"
 
 

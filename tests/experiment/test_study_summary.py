@@ -203,7 +203,20 @@ def test_figures_are_of_the_documents_alone(swept):
     maps = study_figure.figure(study_summary.document("two", study, cells_of(lifts)))
     assert [trace.type for trace in maps.data] == ["heatmap", "heatmap"]
     assert [list(row) for row in maps.data[0].z] == [[0.0, 0.02], [0.01, 0.03]]
-    assert maps.data[1].text[1][1] == "Deep, 1 of 1<br>+3.0%"
+    assert maps.data[1].text[1][1] == "Deep<br>1 of 1<br>+3.0%"
+    assert {(trace.zmin, trace.zmax) for trace in maps.data} == {(-0.03, 0.03)}
+
+
+def test_a_map_of_what_is_no_lift_is_of_differences_from_the_control():
+    sweep = [{"knob": "world.drift", "values": [0.0, 0.2]}, {"knob": "world.apps", "values": [500, 900]}]
+    study = small(variant=[], sweep=sweep, claim=[])
+    lifts = {point.name: {"wide": [0.0], "deep": [0.01]} for point in study.points()}
+    document = study_summary.document("two", study, cells_of(lifts))
+    for one in document["points"]:
+        for arm, auc in (("wide", 0.8), ("deep", 0.79)):
+            one["arms"][arm]["expected_auc"] = study_summary.estimate([auc])
+    (shown,) = study_figure.figure(document, "expected_auc").data
+    assert [list(row) for row in shown.text] == [["−0.0100"] * 2] * 2
 
 
 def test_the_dashboard_finds_the_points(swept):
