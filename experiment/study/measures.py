@@ -35,7 +35,7 @@ MEASURES = {
     "expected_auc": Measure("expected AUC", "auc"),
     "offline_auc": Measure("offline AUC", "auc"),
     "gauc": Measure("per-request AUC", "auc"),
-    "gauc_examined": Measure("per-request AUC, examination divided out", "auc"),
+    "gauc_examined": Measure("per-request AUC, examined", "auc"),
     "log_loss": Measure("log loss", "auc"),
     "calibration": Measure("calibration", "number"),
     "expected_lift": Measure("expected lift", "lift"),

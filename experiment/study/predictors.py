@@ -16,7 +16,7 @@ TARGET = "first_day_lift"
 PREDICTORS = {
     "offline_auc": "offline AUC",
     "gauc": "per-request AUC",
-    "gauc_examined": "per-request AUC, examination divided out",
+    "gauc_examined": "per-request AUC, examined",
     "log_loss": "log loss",
     "offpolicy_direct": "direct method",
     "offpolicy_ips": "IPS",

@@ -80,22 +80,26 @@ def render(document: Mapping[str, Any]) -> RenderableType:
 def predictors_table(document: Mapping[str, Any]) -> RenderableType:
     """What foretells the first day's lift: a row per offline figure, the best rank correlation first."""
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False, padding=(0, 1, 0, 0))
-    table.add_column("foretells the first day's lift", no_wrap=True)
+    table.add_column("foretells the\nfirst day's lift", no_wrap=True)
     points = [one["label"] for one in document["points"]] if len(document["points"]) > 1 else []
-    for head in ("cases", "right sign", "rank correlation", "95%", *(f"at {p}" for p in points), "error"):
+    heads = ("right\nsign", "rank\ncorr.", "95%", *(f"at\n{p}" for p in points), "error")
+    for head in heads:
         table.add_column(head, justify="right", no_wrap=True)
     for one in document["predictors"]:
         ends = one["spearman_ci"]
         table.add_row(
             one["words"],
-            str(one["cases"]),
-            str(one["right_sign"]),
-            figure(one["spearman"], "number"),
+            f"{one['right_sign']} of {one['cases']}",
+            _correlation(one["spearman"]),
             DASH if ends is None else f"{ends[0]:.2f} … {ends[1]:.2f}".replace("-", "−"),
-            *(figure(one["by_point"][label], "number") for label in points),
+            *(_correlation(one["by_point"][label]) for label in points),
             percent(one["error"]).lstrip("+"),
         )
     return table
+
+
+def _correlation(value: float | None) -> str:
+    return DASH if value is None else f"{value:.2f}".replace("-", "−")
 
 
 def passings(document: Mapping[str, Any]) -> list[str]:
