@@ -7,11 +7,11 @@ remembers (a world, a model) is at hand when the slot's next task comes; no resu
 
 from __future__ import annotations
 
+import copy
 import faulthandler
 import importlib.util
 import multiprocessing
 import os
-import pickle
 import signal
 import sys
 import time
@@ -19,6 +19,7 @@ import traceback
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
+from multiprocessing.reduction import ForkingPickler
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Protocol, Self, TypeVar
@@ -164,7 +165,8 @@ def _told(function: Callable[[Task], Result], task: Task) -> Result:
         return function(task)
     except Exception as error:
         try:
-            pickle.loads(pickle.dumps(error))  # noqa: S301 - our own
+            ForkingPickler.dumps(error)
+            copy.copy(error)  # made anew from its arguments, as at the other end
         except Exception:  # noqa: BLE001 - anything can happen in a class of somebody else's
             words = "".join(traceback.format_exception(error))
             told = RuntimeError(f"{type(error).__name__}: {error}")

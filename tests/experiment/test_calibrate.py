@@ -266,14 +266,16 @@ def test_bands(many):
     methods = {method: figures(one) for method, one in many[SUPER].items()}
     one = {"arm": "deep", "control": "wide", "methods": methods}
     checks = acceptance({SUPER: {"comparisons": [one]}, FINITE: {"comparisons": [one]}})
-    assert len(checks) == 2 * (4 * 2 + 1)
+    assert len(checks) == 2 * (4 * 2 + 2)
     assert acceptance({SUPER: {"comparisons": [one]}}, 0.1) == []
     methods["z"] = methods["z"] | {"coverage": 0.97}
+    methods["always_valid"] = methods["always_valid"] | {"coverage": 0.94}
     missed = {
         (c["view"], c["method"], c["figure"])
         for c in acceptance({SUPER: {"comparisons": [one]}, FINITE: {"comparisons": [one]}})
-        if not c["kept"] and c["method"] == "z"
+        if not c["kept"] and c["method"] in ("z", "always_valid")
     }
+    assert (SUPER, "always_valid", "coverage") in missed
     assert (SUPER, "z", "coverage") in missed
     assert (FINITE, "z", "coverage") not in missed
 
