@@ -76,6 +76,7 @@ class Progress:
     def goes_on(self, totals: Mapping[str, tuple[int, int]]) -> None:
         """Earlier sessions have finished days with so many impressions and acquisitions, by arm."""
         self._before = dict(totals)
+        self._tell("starting", self.sim_day, now=True)
 
     def served(self, result: Served) -> None:
         """A shard's visits of a day have been served and logged."""

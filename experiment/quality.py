@@ -12,6 +12,9 @@ from experiment.offpolicy.estimators import decay_of
 from models import evaluation
 from simulator.schema import Array, Log, Truth
 
+LEAST_SEEN = 1e-3
+"""Of the examination that a log is taken to show: of a few acquisitions, all at the top, it would be 0."""
+
 
 @dataclass(frozen=True, slots=True)
 class Quality:
@@ -66,7 +69,7 @@ def assess(scores: Array, log: Log, truth: Truth) -> Quality:
 def _examination(log: Log) -> Array:
     """float64[S]: how much less users acquire at each position than the serving ranker's scores promise."""
     _, decay = decay_of(log.labels.sum(axis=0), expit(log.scores.astype(np.float64)).sum(axis=0))
-    return np.asarray(np.exp(-decay * np.arange(log.labels.shape[1])))
+    return np.asarray(np.maximum(np.exp(-decay * np.arange(log.labels.shape[1])), LEAST_SEEN))
 
 
 def _interval(aucs: evaluation.Aucs) -> tuple[float, float] | None:

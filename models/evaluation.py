@@ -222,7 +222,7 @@ def examined_gauc(labels: ArrayLike, scores: ArrayLike, examination: ArrayLike) 
         examination: [S], theta above 0.
 
     Returns:
-        NaN where the pairs' weights do not sum to more than 0.
+        Within 0 to 1; NaN where the pairs' weights do not sum to more than 0.
 
     Raises:
         ValueError: as `gauc`, and for a theta that is not above 0.
@@ -242,7 +242,7 @@ def examined_gauc(labels: ArrayLike, scores: ArrayLike, examination: ArrayLike) 
                 order = 0.5 * (1 + np.sign(s[:, i] - s[:, j]))
                 won += (positive[:, i] * negative[:, j]) @ order
     pairs = float((positive.sum(1) * negative.sum(1) - (positive * negative).sum(1)).sum())
-    return float(won / pairs) if pairs > 0 else float("nan")
+    return float(np.clip(won / pairs, 0, 1)) if pairs > 0 else float("nan")
 
 
 def ndcg(labels: ArrayLike, scores: ArrayLike, requests: ArrayLike | None = None, k: int = 10) -> float:

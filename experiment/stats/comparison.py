@@ -161,7 +161,7 @@ def _compared(
         planned = Plan(share * float(looks.variance[-1]), share * float(looks.log_variance[-1]))
     else:
         planned_users = None
-    enough = np.minimum(control.n, treatment.n) >= FEWEST
+    enough = (np.minimum(control.n, treatment.n) >= FEWEST) | (control.shape == (1,))
     own_difference = _always(looks.difference, looks.variance, enough, planned.difference, alpha)
     own_lift = _always(looks.log_lift, looks.log_variance, enough, planned.log_lift, alpha)
     of_difference, of_lift = running(own_difference), running(own_lift)

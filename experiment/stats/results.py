@@ -115,7 +115,7 @@ class Comparison:
         lift_fieller_ci: Fieller's; None unless status is ok, and where unbounded.
         p_holm: p_value adjusted within the family; None where p_value is, or where no family was formed.
         always_valid_p: of the difference, running over the days where there are days; None as p_value, and
-            with fewer than `sequential.FEWEST` users in an arm.
+            with fewer than `sequential.FEWEST` users in an arm at every one of several looks.
         always_valid_ci: of the difference, running intersection; None as p_value, and where it is empty.
         always_valid_lift_ci: of the lift, the same boundary on the log ratio; None unless status is ok.
         always_valid_look_ci, always_valid_look_lift_ci: of the last look alone, which is the size of the

@@ -15,8 +15,8 @@ from numpy.typing import ArrayLike
 from experiment.stats.moments import Floats
 
 FEWEST = 30
-"""Users of each arm from which on a look counts: the sequences are asymptotic, and a handful of users may
-happen to vary hardly at all, which a running minimum would never forget."""
+"""Users of each arm from which on one of several looks counts: the sequences are asymptotic, and a handful of
+users may happen to vary hardly at all, which a running minimum would never forget."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -130,6 +130,7 @@ def _begun(task: CellTask) -> bool:
 
     One that other code began, or that was dropped and whose figures are lost, is deleted.
     """
+    from experiment.folder import lock
     from experiment.folder.manifest import NAME
     from experiment.folder.rundir import RunFolder
 
@@ -140,6 +141,7 @@ def _begun(task: CellTask) -> bool:
     by = _begun_by(task)
     if whole and (not by.exists() or by.read_text() == task.program):
         return True
+    lock.refuse_held(task.run / "lock")
     shutil.rmtree(task.run)
     return False
 

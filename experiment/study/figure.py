@@ -80,7 +80,7 @@ def _heat_maps(document: Mapping[str, Any], measure: str) -> Any:
     points = document["points"]
     columns = list(dict.fromkeys(_text(one["knob_values"][0]) for one in points))
     rows = list(dict.fromkeys(_text(one["knob_values"][1]) for one in points))
-    (control,) = {lift["control"] for one in points for lift in one["lifts"]} or {None}
+    control = next((lift["control"] for one in points for lift in one["lifts"]), None)
     arms = list(dict.fromkeys(arm for one in points for arm in one["arms"] if arm != control))
     form = MEASURES[measure].form
     maps: list[tuple[dict[tuple[str, str], float | None], dict[tuple[str, str], str]]] = [
@@ -98,6 +98,8 @@ def _heat_maps(document: Mapping[str, Any], measure: str) -> Any:
             )
         )
         titles.append("Who leads, by how much, in how many seeds")
+    if not maps:
+        return go.Figure()  # nothing is done yet
     widest = max((abs(v) for values, _ in maps for v in values.values() if v is not None), default=0.0)
     made = make_subplots(1, len(titles), subplot_titles=titles, shared_yaxes=True)
     for place, (values, words) in enumerate(maps, 1):

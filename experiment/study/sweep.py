@@ -72,9 +72,11 @@ def run_study(
     place = placed(RunSettings(), workers, executor, address)
     folder = Path(root) / "studies" / name
     cells = study_plan.cells(study, points)
-    for config in {cell.config.config_hash(): cell.config for cell in cells}.values():
-        refuse_device(config)
-        refuse_small(config)
+    for cell in cells:
+        if again or _known(folder, cell) is None:
+            if place.executor == "local":
+                refuse_device(cell.config)
+            refuse_small(cell.config)
     if again:
         forget(name, root)
     failed: list[dict[str, Any]] = []

@@ -4,6 +4,7 @@ import json
 import os
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -16,6 +17,7 @@ from typer.testing import CliRunner
 
 from experiment.cli import app
 from experiment.errors import BadInput
+from experiment.folder.lock import LockedError
 from experiment.folder.rundir import RunFolder
 from experiment.loading import load
 from experiment.study import cell as study_cell
@@ -316,6 +318,28 @@ def test_figures_are_of_the_program_that_made_them(tmp_path, monkeypatch):
     (run,) = (tmp_path / "studies" / "p" / "runs").iterdir()
     assert run.stat().st_ino != made
     kept_clear()
+
+
+def test_a_cell_that_somebody_works_on_is_not_begun_anew(tmp_path):
+    cell = study_plan.cells(small(variant=[], seeds=1))[0]
+    task = study_command._task(tmp_path, cell, keep=False)
+    folder = RunFolder.create(task.run, cell.config)
+    (tmp_path / "begun").mkdir()
+    (tmp_path / "begun" / cell.name).write_text("other code")
+    task.run.joinpath("lock").write_text(
+        json.dumps({"pid": os.getppid(), "host": socket.gethostname(), "began": 0})
+    )
+    with pytest.raises(LockedError, match="is writing, allowed: one writer at a time"):
+        study_cell.work(task)
+    assert folder.path.exists()
+
+
+def test_a_map_of_nothing_is_empty():
+    sweep = [{"knob": "world.drift", "values": [0.0, 0.2]}, {"knob": "world.apps", "values": [500, 900]}]
+    from experiment.study import figure, summary
+
+    document = summary.document("two", small(variant=[], sweep=sweep, claim=[]), {})
+    assert not figure.figure(document, "expected_auc").data
 
 
 def test_an_own_rankers_code_counts(tmp_path, monkeypatch):

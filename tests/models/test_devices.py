@@ -12,6 +12,7 @@ from models.estimator import WideDeepClassifier
 def test_the_processor_is_always_there():
     assert devices.available()[0] == "cpu"
     assert devices.require("cpu") == torch.device("cpu")
+    assert devices.require("cpu:0").type == "cpu"
 
 
 @pytest.mark.parametrize("name", ["nonsense", "cuda:9999", "meta", ""])

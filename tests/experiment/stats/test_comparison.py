@@ -58,12 +58,14 @@ def test_the_chance_to_win_is_that_of_the_p_value():
 def test_looks_of_a_handful_of_users_do_not_count():
     """Two users who happen to vary hardly at all would decide the experiment for good."""
     few = Moments.from_users([1.0, 1.0], [10.0, 10.1]), Moments.from_users([2.0, 2.0], [10.0, 10.1])
-    found = compare(*few)
+    found = compare(*(stack([cell, cell]) for cell in few))
     assert found.p_value < 1e-9
     assert (found.always_valid_p, found.always_valid_ci, found.always_valid_look_ci) == (None, None, None)
+    assert compare(*few).always_valid_p < 1e-9  # of one look alone nothing is remembered
     rng = np.random.default_rng(4)
-    assert compare(arm(rng, 29), arm(rng, 300)).always_valid_p is None
-    assert compare(arm(rng, 30), arm(rng, 300)).always_valid_p is not None
+    a, b, many = arm(rng, 29), arm(rng, 30), arm(rng, 300)
+    assert compare(stack([a, a]), stack([many, many])).always_valid_p is None
+    assert compare(stack([a, b]), stack([many, many])).always_valid_p is not None
 
 
 def test_the_always_valid_level_holds_where_users_come_one_by_one():
