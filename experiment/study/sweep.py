@@ -21,6 +21,7 @@ import typer
 from experiment import options
 
 if TYPE_CHECKING:
+    from experiment.settings import RunSettings
     from experiment.study.cell import CellTask
     from experiment.study.plan import Cell, Point, Study
 
@@ -63,7 +64,6 @@ def run_study(
     from experiment.executor import open_executor, placed
     from experiment.folder import atomic
     from experiment.folder.rundir import RunFolder
-    from experiment.running import refuse_device, refuse_small
     from experiment.settings import RunSettings
     from experiment.study import cell as study_cell
     from experiment.study import plan as study_plan
@@ -72,19 +72,16 @@ def run_study(
     place = placed(RunSettings(), workers, executor, address)
     folder = Path(root) / "studies" / name
     cells = study_plan.cells(study, points)
-    for cell in cells:
-        if again or _known(folder, cell) is None:
-            if place.executor == "local":
-                refuse_device(cell.config)
-            refuse_small(cell.config)
     if again:
+        _refuse(cells, place)
         forget(name, root)
+    known = [_known(folder, cell) for cell in cells]
+    _refuse([cell for cell, found in zip(cells, known, strict=True) if found is None], place)
     failed: list[dict[str, Any]] = []
     done: dict[tuple[str, int], dict[str, Any]] = {}
     tasks: list[CellTask] = []
-    for cell in cells:
+    for cell, found in zip(cells, known, strict=True):
         task = _task(folder, cell, keep=keep)
-        found = _known(folder, cell)
         if found is None:
             tasks.append(task)
             continue
@@ -150,6 +147,16 @@ def _task(folder: Path, cell: Cell, *, keep: bool) -> CellTask:
         keep=keep,
         program=program(),
     )
+
+
+def _refuse(cells: Sequence[Cell], place: RunSettings) -> None:
+    """Raises BadInput for a cell that cannot be run here."""
+    from experiment.running import refuse_device, refuse_small
+
+    for cell in cells:
+        if place.executor == "local":
+            refuse_device(cell.config)
+        refuse_small(cell.config)
 
 
 def _result(folder: Path, cell: Cell) -> Path:

@@ -163,34 +163,12 @@ def test_an_interrupted_run_goes_on_to_the_same_end(first, tmp_path, monkeypatch
     with pytest.raises(KeyboardInterrupt):
         _run(tmp_path / "run", ["run.workers=1"])
     monkeypatch.undo()
-    from experiment import nightly, serving
-
-    nightly.forget()
-    serving.forget()
     report = running.resume(tmp_path / "run")
     assert _without_clock(report) == _without_clock(first[2])
+    counted, whole = (read_status(root) for root in (tmp_path / "run", first[0]))
+    assert (counted["impressions"], counted["arms"]) == (whole["impressions"], whole["arms"])
     for arm in first[1].arms:
         _equal(day_log(first[0], first[1], (arm,), 2), day_log(tmp_path / "run", first[1], (arm,), 2))
-
-
-def test_a_resumed_run_counts_all_that_was_shown_once(first, tmp_path, monkeypatch):
-    from experiment import loop
-
-    night = loop.learn_overnight
-
-    def interrupted(diary, workers, day, progress):
-        if day == 1:
-            raise KeyboardInterrupt
-        night(diary, workers, day, progress)
-
-    monkeypatch.setattr(loop, "learn_overnight", interrupted)
-    with pytest.raises(KeyboardInterrupt):
-        _run(tmp_path / "run", ["run.workers=1"])
-    monkeypatch.undo()
-    running.resume(tmp_path / "run")
-    counted, whole = (read_status(root) for root in (tmp_path / "run", first[0]))
-    assert counted["impressions"] == whole["impressions"]
-    assert counted["arms"] == whole["arms"]
 
 
 def test_a_folder_that_is_used_again_is_served_by_its_own_models(tmp_path):
