@@ -5,6 +5,7 @@ from __future__ import annotations
 import streamlit as st
 
 from dashboard import launch, shell, words
+from experiment import webpage
 from experiment.words import arm_name
 
 OF_ALL_RUNS = ("Compare", "Start")  # pages that are of no run in particular
@@ -124,6 +125,7 @@ def main() -> None:
         page_title="Storelift", page_icon=shell.HERE / "icon.svg", layout="wide", initial_sidebar_state=300
     )
     st.logo(shell.HERE / "icon.svg", size="large")
+    st.html(webpage.STYLE)
     st.html(shell.HERE / "style.css")
     shell.refresh()
     launch.reap()

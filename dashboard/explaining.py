@@ -8,8 +8,9 @@ from typing import Any
 import streamlit as st
 
 from dashboard import markup, part_figures, reading, shell
-from dashboard.palette import inks
 from dashboard.reading import Document, Run
+from experiment import webpage
+from experiment.palette import inks
 from experiment.words import DASH, arm_name, number
 
 FIRST = 8
@@ -76,7 +77,7 @@ def show(document: Document) -> None:
         ]
         for one in shown
     ]
-    st.html(markup.table(["App", "True chance", "Acquired", *map(arm_name, found)], rows))
+    st.html(webpage.table(["App", "True chance", "Acquired", *map(arm_name, found)], rows))
     app = st.selectbox(
         "What is the score of this app made of?", [int(one["app"]) for one in shown], width=320
     )

@@ -11,7 +11,7 @@ from typing import Any
 
 import plotly.graph_objects as go
 
-from dashboard.palette import GREY, SERIES, Ink
+from experiment.palette import GREY, SERIES, Ink
 from experiment.words import arm_name
 
 POINTS = 2000

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import plotly.graph_objects as go
 
 from dashboard.figures import Interval, frame
-from dashboard.palette import GREY, Ink
+from experiment.palette import GREY, Ink
 from experiment.words import arm_name
 
 

@@ -9,7 +9,7 @@ from typing import Any
 import plotly.graph_objects as go
 
 from dashboard.figures import Line, frame, whole_days
-from dashboard.palette import GREY, SERIES, Ink
+from experiment.palette import GREY, SERIES, Ink
 from experiment.words import arm_name
 
 RED = "#B3261E"

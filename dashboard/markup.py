@@ -78,22 +78,3 @@ def empty(title: str, text: str, command: str | None = None, *, bad: bool = Fals
         f'<div class="sl empty{" empty-bad" if bad else ""}"><h3>{escape(title)}</h3>'
         f"<p>{escape(text)}</p>{code}</div>"
     )
-
-
-def table(
-    head: Sequence[str], rows: Sequence[Sequence[str]], theirs: Sequence[int] = (), *, text: bool = False
-) -> str:
-    """A plain table, of `text` or of numbers; the columns at `theirs` are somebody else's, set apart."""
-
-    def cells(tag: str, texts: Sequence[str]) -> str:
-        return "".join(
-            f"<{tag}{' class=theirs' if i in theirs else ''}>{escape(text)}</{tag}>"
-            for i, text in enumerate(texts)
-        )
-
-    body = "".join(f"<tr>{cells('td', row)}</tr>" for row in rows)
-    kind = "plain text" if text else "plain"
-    return (
-        f'<div class="plain-wrap"><table class="{kind}"><thead><tr>{cells("th", head)}</tr></thead>'
-        f"<tbody>{body}</tbody></table></div>"
-    )

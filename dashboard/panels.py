@@ -10,6 +10,7 @@ from dashboard import calibration as judging
 from dashboard import lab_figures, markup, shell
 from dashboard.calibration import Method
 from dashboard.reading import Document
+from experiment import webpage
 from experiment.words import DASH, percent
 
 
@@ -64,7 +65,7 @@ def calibration(document: Document) -> None:
             )
     with right:
         head = ["", "False positives", "Coverage", "Power", "Interval width"]
-        st.html(markup.table(head, [_row(m) for m in one.methods]))
+        st.html(webpage.table(head, [_row(m) for m in one.methods]))
     st.caption(
         f"{replays:,} experiments drawn; true lift {percent(one.true_lift)}. A right method rejects "
         f"{100 * alpha:g}% of A/A experiments, and its intervals hold the truth in {100 * (1 - alpha):g}%; "

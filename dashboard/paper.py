@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from dashboard import markup
 from dashboard import results as outcome
 from dashboard.reading import Document
+from experiment import webpage
 from experiment.reporting.text import PAPER
 from experiment.words import DASH, arm_name, interval, number, percent
 
@@ -38,4 +38,4 @@ def beside(results: Document) -> str:
         "Gain, noise taken out",
         "True gain",
     ]
-    return markup.table([*head, "AUC in the paper", "Gain in the paper"], rows, theirs=(6, 7))
+    return webpage.table([*head, "AUC in the paper", "Gain in the paper"], rows, theirs=(6, 7))

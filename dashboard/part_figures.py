@@ -9,7 +9,7 @@ from typing import Any
 import plotly.graph_objects as go
 
 from dashboard.figures import Line, frame
-from dashboard.palette import GREY, SERIES, Ink
+from experiment.palette import GREY, SERIES, Ink
 
 THEIRS = "In the paper"
 """The name of the bars that are the paper's figures."""

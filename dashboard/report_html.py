@@ -24,31 +24,15 @@ from dashboard import (
 )
 from dashboard import results as outcome
 from dashboard.figures import Line
-from dashboard.palette import inks
 from dashboard.reading import Document, Run
+from experiment import webpage
 from experiment.errors import BadInput
 from experiment.folder import atomic
+from experiment.palette import inks
 from experiment.reporting.text import level, power_note
 from experiment.words import arm_name
 
 HERE = Path(__file__).parent
-
-PAGE = """<!doctype html>
-<html lang="en"><head><meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<meta http-equiv="Content-Security-Policy"
- content="default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; img-src data: blob:">
-<title>{title}</title><style>{style}
-:root {{ color-scheme: light dark; }}
-body {{ font: 15px/1.5 system-ui, sans-serif; max-width: 1180px; margin: 0 auto; padding: 1.5rem 1rem 4rem;
- color: light-dark(#1b1f27, #e8ebf0); background: light-dark(#fff, #10141b); }}
-h1 {{ font-size: 1.7rem; margin: 0 0 .4rem; }} h3 {{ margin: 2rem 0 .4rem; font-size: 1.15rem; }}
-.health, .verdict {{ margin: .9rem 0; }} figure {{ margin: 0; }}
-figcaption {{ color: var(--quiet); font-size: .88rem; }}
-</style><script>{script}</script></head><body>
-{body}
-</body></html>
-"""
 
 
 def write(run_folder: Path, out: Path) -> Path:
@@ -74,11 +58,8 @@ def write(run_folder: Path, out: Path) -> Path:
 
 def render(run: Run, results: Document) -> str:
     """The whole page."""
-    from plotly.offline import get_plotlyjs
-
-    body = "\n".join(_parts(run, results))
-    style = (HERE / "style.css").read_text("utf-8")
-    return PAGE.format(title=escape(f"Storelift: {run.name}"), style=style, script=get_plotlyjs(), body=body)
+    style = (HERE / "style.css").read_text("utf-8") + ".health, .verdict { margin: .9rem 0; }"
+    return webpage.page(f"Storelift: {run.name}", _parts(run, results), style)
 
 
 def _parts(run: Run, results: Document) -> list[str]:
@@ -90,12 +71,12 @@ def _parts(run: Run, results: Document) -> list[str]:
         markup.run_bar(run, dated=True),
         markup.health(checks),
         markup.verdict(words.verdict(run, results), words.trust(checks)),
-        "<h3>Scorecard</h3>",
+        webpage.heading("Scorecard"),
         scorecard.whole(card_rows.blocks(run, results), ink, results["run"]["control"], of),
     ]
     note = power_note(results)
     parts += [f"<p>{escape(note)}</p>"] if note else []
-    parts += ["<h3>Beside the paper</h3>", paper.beside(results)]
+    parts += [webpage.heading("Beside the paper"), paper.beside(results)]
     pairs = [(c["arm"], c["control"]) for c in outcome.against_control(results)]
     true = {c["arm"]: c.get("true_lift") for c in outcome.against_control(results)}
     kind = "always-valid" if outcome.early(results) else "fixed"
@@ -120,7 +101,10 @@ def _parts(run: Run, results: Document) -> list[str]:
         )
     rows = card_rows.numbers(results)
     if rows:
-        parts += ["<h3>Every number</h3>", markup.table(list(rows[0]), [list(row.values()) for row in rows])]
+        parts += [
+            webpage.heading("Every number"),
+            webpage.table(list(rows[0]), [list(row.values()) for row in rows]),
+        ]
     return parts
 
 
@@ -138,19 +122,7 @@ def _auc(results: Document) -> list[Line]:
 
 
 def _figure(title: str, figure: Any, caption: str) -> list[str]:
-    """A figure in neither light nor dark ink, so that it is read on both."""
-    quiet = "rgba(128,134,145,0.3)"
-    figure.update_layout(
-        paper_bgcolor="rgba(0,0,0,0)", plot_bgcolor="rgba(0,0,0,0)", font={"color": "#7b8494", "size": 13}
-    )
-    figure.update_xaxes(gridcolor=quiet, linecolor=quiet)
-    figure.update_yaxes(gridcolor=quiet)
-    drawn = figure.to_html(
-        full_html=False, include_plotlyjs=False, config={"displaylogo": False, "responsive": True}
-    )
-    label = escape(caption, quote=True)
-    figure_ = f'<figure aria-label="{label}">{drawn}<figcaption>{label}</figcaption></figure>'
-    return [f"<h3>{escape(title)}</h3>", figure_]
+    return [webpage.heading(title), webpage.figure(figure, caption)]
 
 
 def main(arguments: list[str]) -> int:

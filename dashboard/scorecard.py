@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from html import escape
 
-from dashboard.palette import Ink
+from experiment.palette import Ink
 from experiment.words import DASH, arm_name, interval, p_value, percent
 
 MARKS = {

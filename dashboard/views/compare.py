@@ -8,7 +8,8 @@ from dashboard import comparing, figures, forests, markup, series, shell, words
 from dashboard import results as outcome
 from dashboard.figures import Line
 from dashboard.forests import Leaf
-from dashboard.palette import inks
+from experiment import webpage
+from experiment.palette import inks
 from experiment.reporting.text import level
 from experiment.words import arm_name, interval, percent
 
@@ -53,6 +54,7 @@ chosen = st.multiselect(
     key="compared",
     bind="query-params",
 )
+
 picked = [names[name] for name in chosen]
 found = {run.name: outcome.document(run, shell.level()) for run in picked}
 usable = {name: document for name, document in found.items() if document is not None}
@@ -112,12 +114,12 @@ if comparing.same_but_seed(picked) and sound:
         "These runs differ in their seed only: what is left is the world's and users' luck."
         + (f" Left out, as not to be read, or not yet: {out} of {len(picked)}." if out else ""),
     )
-    st.html(markup.table(["", "Seeds", "Mean lift", "Standard error", "Range"], rows))
+    st.html(webpage.table(["", "Seeds", "Mean lift", "Standard error", "Range"], rows))
 
 shell.heading("What differs", "Settings that are not the same; all others are.")
 differing = comparing.differing(picked)
 if differing:
-    st.html(markup.table(["Setting", *chosen], differing))
+    st.html(webpage.table(["Setting", *chosen], differing))
 else:
     st.html(markup.empty("No setting differs", "Runs of equal settings and seed give equal results."))
 

@@ -7,6 +7,7 @@ import shlex
 import streamlit as st
 
 from dashboard import diaries, explaining, markup, requests_shown, shell, sql
+from experiment import webpage
 from experiment.errors import BadInput
 from experiment.words import arm_name, big
 
@@ -26,6 +27,7 @@ with st.container(horizontal=True):
 shell.heading(
     "A request", "What a user was shown, what the arm thought of it, what they took, and what was true."
 )
+
 explained = explaining.known(run)
 begin = explained[0] if explained else (None, None, None)
 arms = sorted(dict.fromkeys(a for a, _ in served), key=lambda a: (a != begin[0], a == "production"))
@@ -91,7 +93,7 @@ shell.heading(
 with st.expander("Tables and columns", icon=":material/schema:"):
     for name, columns in tables.items():
         st.markdown(f"**{name}**: {sql.TABLES[name]}")
-        st.html(markup.table(["Column", "Kind"], [[column, kind] for column, kind in columns], text=True))
+        st.html(webpage.table(["Column", "Kind"], [[column, kind] for column, kind in columns], text=True))
 example = st.selectbox("An example", list(sql.EXAMPLES), key="example", bind="query-params")
 query = st.text_area("Query", sql.EXAMPLES[example], height=150, key=f"query-{example}")
 if st.button("Run", icon=":material/play_arrow:", key="ask"):

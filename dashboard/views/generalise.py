@@ -21,16 +21,19 @@ from dashboard import (
 )
 from dashboard import results as outcome
 from dashboard.figures import Line
-from dashboard.palette import inks
+from experiment import webpage
 from experiment.interference.show import EXPLAINED
+from experiment.palette import inks
 from experiment.preference import figure as preference
 from experiment.preference.command import WORLD
+from experiment.preference.phrases import NAMES as SPECTRA
 from experiment.words import arm_name, number, percent
 
 run = shell.opened(
     "Memorise, generalise",
     "The wide part remembers pairs that it has seen; the deep part guesses from what is alike.",
 )
+
 if run.day < 1:
     shell.no_results(run)
     st.stop()
@@ -79,7 +82,7 @@ if remembering:
     ):
         with column:
             st.markdown(f"**{arm_name(arm)}**: {count:,} {'pair' if count == 1 else 'pairs'}")
-            st.html(markup.table(memories.HEAD, memories.rows(rules)))
+            st.html(webpage.table(memories.HEAD, memories.rows(rules)))
     st.caption(
         "Weight and true exception are log odds. An exception near 0 beside a large weight: the rule is "
         "stale, or never was one. A dash: the pair was not shown that day, or the truth is not kept."
@@ -140,7 +143,7 @@ else:
         key=f"slices-{cut}-{key}",
         alt=f"{shown.name}. Highest in {words}",
     )
-    st.html(markup.table(slices.HEAD, slices.rows(found, cut)))
+    st.html(webpage.table(slices.HEAD, slices.rows(found, cut)))
     st.caption(
         "Intervals are clustered by user, exploratory, and not corrected for the number of parts. "
         "Each arm is measured on what it chose to show, so parts compare within an arm first."
@@ -149,7 +152,7 @@ else:
         "Too much trust", "Predicted less true chance, in percentage points of the acquisition rate."
     )
     st.html(
-        markup.table(
+        webpage.table(
             [
                 "Arm",
                 "Over-generalisation: no exception, now or then",
@@ -183,7 +186,7 @@ else:
         alt="Off-policy lifts: "
         + ", ".join(f"{arm_name(leaf.arm)} by {leaf.label} {percent(leaf.value)}" for leaf in leaves),
     )
-    st.html(markup.table(foretold.HEAD, foretold.rows(foretelling)))
+    st.html(webpage.table(foretold.HEAD, foretold.rows(foretelling)))
     st.caption(
         "The tick is the true lift of the same models and requests; filled where the interval holds it."
     )
@@ -206,9 +209,7 @@ else:
         spectrum,
         key="spectra",
         alt="Effective ranks: "
-        + ", ".join(
-            f"{preference.NAMES[name][0]} {one['effective_rank']:,.0f}" for name, one in spectra.items()
-        ),
+        + ", ".join(f"{SPECTRA[name]} {one['effective_rank']:,.0f}" for name, one in spectra.items()),
     )
     st.caption(
         f"Log odds of {world['users']:,} users and {world['apps']:,} apps, less the means of both. "
@@ -249,7 +250,7 @@ else:
     for sentence in study.frontiers:
         st.markdown(f"- {sentence}")
     if study.rows:
-        st.html(markup.table([study.knob, "Winner", "Lead", "Ahead in seeds", "Seeds done"], study.rows))
+        st.html(webpage.table([study.knob, "Winner", "Lead", "Ahead in seeds", "Seeds done"], study.rows))
 
 shell.heading(
     "Designs under interference",
@@ -268,5 +269,5 @@ if not compared:
 else:
     chosen = st.selectbox("Comparison", list(compared), key="designs", bind="query-params", width=320)
     shell.chart(compared[chosen].figure, key=f"designs-{chosen}", alt=compared[chosen].takeaway)
-    st.html(markup.table(designs.HEAD, compared[chosen].rows))
+    st.html(webpage.table(designs.HEAD, compared[chosen].rows))
     st.caption(f"{compared[chosen].words} {EXPLAINED}")

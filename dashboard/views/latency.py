@@ -8,6 +8,7 @@ import streamlit as st
 
 from dashboard import latencies, markup, part_figures, reading, shell
 from dashboard.latencies import Timing
+from experiment import webpage
 from experiment.words import DASH, number
 
 
@@ -28,7 +29,7 @@ measured = [(name, timing) for name, document in found.items() for timing in lat
 theirs = latencies.PAPER
 if not measured:
     rows = [[split, DASH, f"{ms:g} ms"] for split, ms in theirs.items()]
-    st.html(markup.table(["Batch size x threads", "Here", "In the paper"], rows, theirs=(2,)))
+    st.html(webpage.table(["Batch size x threads", "Here", "In the paper"], rows, theirs=(2,)))
     st.html(
         markup.empty(
             "Not measured for this run",
@@ -54,6 +55,7 @@ shown = st.pills(
     selection_mode="multi",
     default=[name for name in drawn if name.startswith(latencies.PAPERS)],
 )
+
 groups = {name: values for name, values in drawn.items() if name in (shown or drawn)}
 fastest = min((ms for values in groups.values() for ms in values.values()), default=None)
 if fastest is not None:
@@ -66,7 +68,7 @@ if fastest is not None:
     )
 rows = [[name, *(_cell(own.get(split)) for split in splits)] for name, own in by_engine.items()]
 rows.append([part_figures.THEIRS, *(f"{theirs[split]:g}" if split in theirs else DASH for split in splits)])
-st.html(markup.table(["Milliseconds, p50 (p95, p99)", *splits], rows))
+st.html(webpage.table(["Milliseconds, p50 (p95, p99)", *splits], rows))
 st.caption("Batch size x threads; a request has as many candidates as both together.")
 for name, document in found.items():
     line = latencies.machine(document)

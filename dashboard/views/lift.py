@@ -9,7 +9,7 @@ from dashboard import figures, forests, measures, panels, reading, segments, ser
 from dashboard import results as outcome
 from dashboard.figures import Line
 from dashboard.forests import Leaf
-from dashboard.palette import inks
+from experiment.palette import inks
 from experiment.reporting.text import level
 from experiment.stats import power
 from experiment.words import arm_name, interval, percent

@@ -10,8 +10,9 @@ import streamlit as st
 from dashboard import figures, launch, markup, reading, series, shell, story, words
 from dashboard import results as outcome
 from dashboard.figures import Line
-from dashboard.palette import inks
 from dashboard.reading import Run
+from experiment import webpage
+from experiment.palette import inks
 from experiment.reporting.text import level
 from experiment.words import arm_name, big, duration, interval, percent
 
@@ -111,7 +112,7 @@ def happened(now: Run) -> None:
         if len(rows) == EVENTS:
             break
     if rows:
-        st.html(f'<div class="events">{markup.table(["When", "What"], rows, text=True)}</div>')
+        st.html(f'<div class="events">{webpage.table(["When", "What"], rows, text=True)}</div>')
     else:
         st.html(markup.empty("No events yet", "They appear here as they happen."))
 

@@ -7,7 +7,7 @@ import json
 import streamlit as st
 
 from dashboard import card_rows, glance, markup, paper, scorecard, shell, words
-from dashboard.palette import inks
+from experiment.palette import inks
 from experiment.reporting.text import level, power_note
 
 run, found = shell.opened_results(

@@ -8,13 +8,15 @@ from dashboard import lab_figures, markup, reliability, shell
 from dashboard import results as outcome
 from dashboard.figures import Line
 from dashboard.lab_figures import Judgement, Spot
-from dashboard.palette import inks
+from experiment import webpage
+from experiment.palette import inks
 from experiment.reporting.text import PAPER
 from experiment.words import arm_name, number
 
 run, found = shell.opened_results(
     "Quality", "How well the models predict. What wins off line need not win on line: judge by the lift."
 )
+
 ink = inks(list(found["arms"]))
 
 MEASURES = {
@@ -128,7 +130,7 @@ if nights:
     )
     if bad:
         rows = [[arm_name(n.arm), str(n.day), n.reasons] for n in bad]
-        st.html(markup.table(["Refused", "Night after day", "Why"], rows, text=True))
+        st.html(webpage.table(["Refused", "Night after day", "Why"], rows, text=True))
     else:
         st.caption(f"All {len(nights)} models passed.")
 else:

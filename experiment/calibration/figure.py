@@ -6,10 +6,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from experiment import webpage
 from experiment.calibration.document import COVERAGE, FALSE_POSITIVES, P_BINS
 from experiment.calibration.methods import METHODS, NAIVE
-from experiment.calibration.table import METHOD_NAMES, VIEW_NAMES
-from experiment.folder import atomic
+from experiment.calibration.table import HEADS, METHOD_NAMES, VIEW_NAMES, about, judged, rows
 from experiment.words import arm_name
 
 RIGHT_COLOUR, NAIVE_COLOUR, BAND_COLOUR = "#2563a8", "#c2410c", "#94a3b8"
@@ -84,11 +84,19 @@ def figure(document: Mapping[str, Any], view: str, place: int = 0) -> Any:
 
 
 def write_page(path: Path, document: Mapping[str, Any]) -> None:
-    """Writes all views and comparisons as one HTML page that needs no network."""
-    parts: list[str] = []
+    """Writes all views and comparisons, with their numbers, as one HTML page.
+
+    Raises:
+        BadInput: the file cannot be written.
+    """
+    parts = [webpage.words(judged(document))]
     for view, found in document["views"].items():
-        for place in range(len(found["comparisons"])):
-            script = not parts
-            parts.append(figure(document, view, place).to_html(full_html=False, include_plotlyjs=script))
-    head = '<!doctype html><meta charset="utf-8"><title>Calibration</title>'
-    atomic.write_bytes(path, (head + "\n".join(parts)).encode())
+        for place, one in enumerate(found["comparisons"]):
+            drawn = figure(document, view, place)
+            drawn.update_layout(title=None, margin={"t": 40})
+            parts += [
+                webpage.heading(f"{VIEW_NAMES[view]}: {about(one)}"),
+                webpage.figure(drawn, "In grey, where figures should be; in orange, methods that are wrong."),
+                webpage.table(HEADS, rows(one)),
+            ]
+    webpage.write(path, "The statistics against the truth", parts)

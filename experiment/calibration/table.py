@@ -33,6 +33,10 @@ METHOD_NAMES = {
 }
 """Names of the methods for people."""
 
+HEADS = ("", "false\npositives", "coverage", "power", "mean", "sd", "width")
+SIZES = ("estimate_mean", "estimate_sd", "interval_width")
+SHARES = ("false_positive_rate", "coverage", "power")
+
 
 def render(document: Mapping[str, Any]) -> RenderableType:
     """The whole calibration for a terminal of at least 80 columns."""
@@ -50,36 +54,47 @@ def render(document: Mapping[str, Any]) -> RenderableType:
 
 
 def _table(view: str, one: Mapping[str, Any], missed: Collection[tuple[str, ...]]) -> RenderableType:
-    pair = (
-        f"{arm_name(one['arm'])} against {arm_name(one['control'])}, true lift {percent(one['true_lift'], 2)}"
-    )
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False, padding=(0, 1, 0, 0))
     table.add_column(no_wrap=True)
-    for head in ("false\npositives", "coverage", "power", "mean", "sd", "width"):
+    for head in HEADS[1:]:
         table.add_column(head, justify="right", no_wrap=True)
+    for method, (name, *cells) in zip(METHODS, rows(one), strict=True):
+        found = [(view, one["arm"], one["control"], method, share) in missed for share in SHARES]
+        shares = [Text(cell, "bold red" if bad else "") for cell, bad in zip(cells, found, strict=False)]
+        style = "dim" if method in NAIVE else ""
+        table.add_row(name, *shares, *cells[len(SHARES) :], style=style)
+    return Group(Text(about(one)), table, Text())
+
+
+def rows(one: Mapping[str, Any]) -> list[list[str]]:
+    """A row per method of one comparison, see `HEADS`."""
+    lines = []
     for method in METHODS:
         found = one["methods"][method]
-        cells = [_share(found[name]) for name in ("false_positive_rate", "coverage", "power")]
-        shown = [
-            Text(cell, "bold red" if (view, one["arm"], one["control"], method, name) in missed else "")
-            for cell, name in zip(cells, ("false_positive_rate", "coverage", "power"), strict=True)
-        ]
-        size = [percent(found[name], 2) for name in ("estimate_mean", "estimate_sd", "interval_width")]
-        style = "dim" if method in NAIVE else ""
-        table.add_row(METHOD_NAMES[method], *shown, size[0], *(s.lstrip("+") for s in size[1:]), style=style)
-    return Group(Text(pair), table, Text())
+        shares = [_share(found[name]) for name in SHARES]
+        mean, *sizes = (percent(found[name], 2) for name in SIZES)
+        lines.append([METHOD_NAMES[method], *shares, mean, *(size.lstrip("+") for size in sizes)])
+    return lines
+
+
+def about(one: Mapping[str, Any]) -> str:
+    """Which arms are compared, and what is true of them."""
+    pair = f"{arm_name(one['arm'])} against {arm_name(one['control'])}"
+    return f"{pair}, true lift {percent(one['true_lift'], 2)}"
 
 
 def _footer(document: Mapping[str, Any], missed: int) -> Text:
-    judged = len(document["acceptance"])
-    words = f"{document['replays']:,} experiments in each view, out of {document['users']:,} users. "
     if document["replays"] < ENOUGH:
-        words += (
-            f"{judged - missed} of {judged} figures in their bands, which are for {ENOUGH:,} experiments."
-        )
-        return Text(words, style="dim")
-    words += f"{judged - missed} of {judged} figures in their bands."
-    return Text(words, style="green" if missed == 0 else "bold red")
+        return Text(judged(document), style="dim")
+    return Text(judged(document), style="green" if missed == 0 else "bold red")
+
+
+def judged(document: Mapping[str, Any]) -> str:
+    """How many figures are in their bands."""
+    kept, of = sum(one["kept"] for one in document["acceptance"]), len(document["acceptance"])
+    words = f"{document['replays']:,} experiments in each view, out of {document['users']:,} users. "
+    words += f"{kept} of {of} figures in their bands"
+    return words + (f", which are for {ENOUGH:,} experiments." if document["replays"] < ENOUGH else ".")
 
 
 def _share(value: float | None) -> str:

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from experiment import webpage
 from experiment.words import DASH, arm_name, interval, percent
 
 EXPLAINED = (
@@ -15,6 +16,8 @@ EXPLAINED = (
     "is alone. co-diverted: an arm chooses among its own part of the candidates, so its bias is of that "
     "too, a mean over all ways to hand the apps round; its standard error leaves out which app went where."
 )
+
+HEADS = ("", "bias", "95%", "error", "std.\nerror", "holds\neffect", "data", "arm", "control")
 
 
 def render(document: Mapping[str, Any]) -> Any:
@@ -26,13 +29,21 @@ def render(document: Mapping[str, Any]) -> Any:
 
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False, padding=(0, 1, 0, 0))
     table.add_column("", no_wrap=True)
-    heads = (
-        "bias", "95%", "error", "std.\nerror", "holds\neffect", "data", "arm", "control",
-    )  # fmt: skip
-    for head in heads:
+    for head in HEADS[1:]:
         table.add_column(head, justify="right", no_wrap=True)
-    for one in document["designs"]:
-        table.add_row(
+    for row in rows(document):
+        table.add_row(*row)
+    words = f"{about(document)} {EXPLAINED}"
+    parts: list[Any] = [Text(), table, Text(), Text(words, "dim")]
+    if len(document["seeds"]) < document["seeds_asked"]:
+        parts.append(Text(f"{len(document['seeds'])} of {document['seeds_asked']} seeds are done.", "yellow"))
+    return Group(*parts)
+
+
+def rows(document: Mapping[str, Any]) -> list[list[str]]:
+    """A row per design and arm, see `HEADS`."""
+    return [
+        [
             named(document, one),
             percent(one["bias"]["mean"], 2),
             interval(one["bias"]["ci"], 2),
@@ -42,14 +53,15 @@ def render(document: Mapping[str, Any]) -> Any:
             DASH if one["data"]["mean"] is None else f"{one['data']['mean']:.0%}",
             percent(one["gained"]["mean"]),
             percent(one["control_gained"]["mean"]),
-        )
-    arms = " against ".join(arm_name(arm) for arm in against(document))
+        ]
+        for one in document["designs"]
+    ]
+
+
+def about(document: Mapping[str, Any]) -> str:
+    """Of what the figures are, and the global effects."""
     size = f"{len(document['seeds'])} seeds, {document['days']} days, {document['users']:,} users"
-    words = f"{document['preset']}: {size}, {arms}. {effects(document)} {EXPLAINED}"
-    parts: list[Any] = [Text(), table, Text(), Text(words, "dim")]
-    if len(document["seeds"]) < document["seeds_asked"]:
-        parts.append(Text(f"{len(document['seeds'])} of {document['seeds_asked']} seeds are done.", "yellow"))
-    return Group(*parts)
+    return f"Preset {document['preset']}: {size}, {_pair(document)}. {effects(document)}"
 
 
 def effects(document: Mapping[str, Any]) -> str:
@@ -63,6 +75,10 @@ def effects(document: Mapping[str, Any]) -> str:
 def against(document: Mapping[str, Any]) -> list[str]:
     """The arms, the control last."""
     return [*(arm for arm in document["arms"] if arm != document["control"]), document["control"]]
+
+
+def _pair(document: Mapping[str, Any]) -> str:
+    return " against ".join(arm_name(arm) for arm in against(document))
 
 
 def named(document: Mapping[str, Any], one: Mapping[str, Any]) -> str:
@@ -100,9 +116,8 @@ def figure(document: Mapping[str, Any]) -> Any:
             "width": 5,
         },
     )
-    words = " against ".join(arm_name(arm) for arm in against(document))
     made.update_layout(
-        title=f"Bias of each design: {words}",
+        title=f"Bias of each design: {_pair(document)}",
         template="plotly_white",
         height=120 + 70 * len(names),
         xaxis={"title": "expected lift less that of the same users, each arm alone", "tickformat": "+.1%"},
@@ -112,7 +127,18 @@ def figure(document: Mapping[str, Any]) -> Any:
 
 
 def write_page(path: Path, document: Mapping[str, Any]) -> None:
-    """Writes the figure as an HTML page that needs nothing else."""
-    from experiment.folder import atomic
+    """Writes the figure and its numbers as one HTML page.
 
-    atomic.write_bytes(path, figure(document).to_html(include_plotlyjs=True).encode())
+    Raises:
+        BadInput: the file cannot be written.
+    """
+    drawn = figure(document)
+    drawn.update_layout(title=None, margin={"t": 40})
+    caption = "Bias of each design: a dot per seed, and the mean with its 95% interval. Without bias: 0."
+    parts = [
+        webpage.words(about(document)),
+        webpage.figure(drawn, caption),
+        webpage.table(HEADS, rows(document)),
+        webpage.words(EXPLAINED, quiet=True),
+    ]
+    webpage.write(path, f"Designs under interference: {_pair(document)}", parts)

@@ -38,41 +38,16 @@ def render(document: Mapping[str, Any]) -> Any:
     from rich.table import Table
     from rich.text import Text
 
-    from experiment.preference.figure import NAMES
+    from experiment.preference.phrases import HEADS, findings, of, rows
 
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False, padding=(0, 1, 0, 0))
     table.add_column("")
-    heads = ("size", "effective\nrank", "for 90%\nof variance", "left by\n16 dims", "32", "64", "128")
-    for head in heads:
+    for head in HEADS[1:]:
         table.add_column(head, justify="right", no_wrap=True)
-    for name, (words, _, _) in NAMES.items():
-        found = document["spectra"][name]
-        if found is None:
-            table.add_row(words, *["–"] * len(heads))
-            continue
-        left = [f"{found['left'][d]:.1%}" for d in ("16", "32", "64", "128")]
-        table.add_row(
-            words, f"{found['size']:,}", f"{found['effective_rank']:,.1f}", f"{found['rank_90']:,}", *left
-        )
-    sparse, variance, rank = document["sparsity"], document["variance"], document["rank_of_r"]
-    held = (
-        f"An exception holds for {sparse['pairs_with_exception']:.2%} of pairs of a user and an app, "
-        f"{sparse['apps_with_exception_per_user']:,.0f} apps of a user; {sparse['cells_of_r']:.3%} of "
-        "the cells of R are not 0."
-    )
-    parts = (
-        f"Variance (log odds less the means of user and app): {variance['smooth']:.2f} of smooth taste, "
-        f"{variance['exceptions']:.2f} of exceptions."
-    )
-    lines = [held, parts]
-    if rank is not None:
-        lines.append(f"The whole R has rank {rank:,} of {document['catalogue']:,}.")
-    title = Text.assemble(
-        (document["preset"], "bold"),
-        f", seed {document['seed']}, day {document['day']}: {document['users']:,} users x "
-        f"{document['apps']:,} apps",
-    )
-    return Group(Text(), title, Text(), table, Text(), *(Text(line) for line in lines))
+    for row in rows(document):
+        table.add_row(*row)
+    title = Text.assemble((document["preset"], "bold"), f", {of(document)}")
+    return Group(Text(), title, Text(), table, Text(), *(Text(line) for line in findings(document)))
 
 
 def register(app: typer.Typer) -> None:

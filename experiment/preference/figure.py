@@ -6,14 +6,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from experiment.folder import atomic
+from experiment import webpage
+from experiment.preference.phrases import HEADS, NAMES, findings, of, rows
 
-NAMES = {
-    "smooth": ("Smooth taste", "#0072B2", "solid"),
-    "whole": ("With the exceptions", "#D55E00", "dash"),
-    "exceptions": ("Exceptions alone", "#6B7280", "dot"),
-}
-"""Spectra by name: as people read them, with a colour and a dash."""
+LINES = {"smooth": ("#0072B2", "solid"), "whole": ("#D55E00", "dash"), "exceptions": ("#6B7280", "dot")}
+"""Colour and dash of each spectrum."""
 
 
 def figure(document: Mapping[str, Any]) -> Any:
@@ -21,7 +18,7 @@ def figure(document: Mapping[str, Any]) -> Any:
     import plotly.graph_objects as go
 
     made = go.Figure()
-    for name, (words, colour, dash) in NAMES.items():
+    for name, (colour, dash) in LINES.items():
         found = document["spectra"][name]
         if found is None:
             continue
@@ -30,7 +27,7 @@ def figure(document: Mapping[str, Any]) -> Any:
             go.Scatter(
                 x=[x for x, _ in kept],
                 y=[y for _, y in kept],
-                name=f"{words}: effective rank {found['effective_rank']:,.0f}",
+                name=f"{NAMES[name]}: effective rank {found['effective_rank']:,.0f}",
                 mode="lines+markers" if len(kept) < 20 else "lines",
                 line={"color": colour, "dash": dash, "width": 2},
                 hovertemplate="%{y:.2%}",
@@ -44,9 +41,18 @@ def figure(document: Mapping[str, Any]) -> Any:
 
 
 def write_page(path: Path, document: Mapping[str, Any]) -> None:
-    """Writes the figure as one HTML page that needs no network."""
+    """Writes the figure and its numbers as one HTML page.
+
+    Raises:
+        BadInput: the file cannot be written.
+    """
     made = figure(document)
-    made.update_layout(template="plotly_white", height=460, legend={"orientation": "h", "y": 1.1})
-    page = made.to_html(full_html=False, include_plotlyjs=True)
-    head = '<!doctype html><meta charset="utf-8"><title>Spectra of the true preferences</title>'
-    atomic.write_bytes(path, f"{head}\n{page}".encode())
+    made.update_layout(template="plotly_white", height=460, legend={"orientation": "h", "y": 1.1}, margin={"t": 50})
+    caption = "Singular values of the true preferences, in shares of the largest, both axes logarithmic."
+    parts = [
+        webpage.words(f"Preset {document['preset']}, {of(document)}."),
+        webpage.figure(made, caption),
+        webpage.table(HEADS, rows(document)),
+        *map(webpage.words, findings(document)),
+    ]
+    webpage.write(path, "Spectra of the true preferences", parts)

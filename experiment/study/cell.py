@@ -25,8 +25,9 @@ BULKY = ("log", "truth", "models", "state", "latency")
 """Folders of a finished cell that are dropped unless they are to be kept."""
 NO_FIGURES = (
     "bench/", "server/", "interference/", "study/claims_text.py", "study/figure.py", "study/markdown.py",
-    "study/page.py", "study/plan.py", "study/predictors.py", "study/reproduce.py", "study/spread.py",
-    "study/summary.py", "study/sweep.py", "study/table.py",
+    "study/page.py", "study/phrases.py", "study/plan.py", "study/predictors.py", "study/reproduce.py",
+    "study/sheets.py", "study/spread.py", "study/summary.py", "study/sweep.py", "study/table.py",
+    "palette.py", "webpage.py",
 )  # fmt: skip
 """What of the code has no part in a cell's figures."""
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from experiment.study.measures import MEASURES
-from experiment.study.table import claim_span, figure, span
+from experiment.study.phrases import claim_span, figure, span
 from experiment.words import DASH, arm_name, percent
 
 

@@ -6,12 +6,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from experiment.folder import atomic
+from experiment import webpage
+from experiment.palette import inks
+from experiment.study import phrases
 from experiment.study.measures import MEASURES
+from experiment.study.sheets import sheets
 from experiment.words import arm_name
-
-COLOURS = ("#2563a8", "#c2410c", "#15803d", "#7c3aed", "#b45309", "#0f766e", "#be185d", "#475569")
-SYMBOLS = ("circle", "square", "diamond", "triangle-up", "cross", "x", "star", "hexagon")
 
 
 def figure(document: Mapping[str, Any], measure: str | None = None) -> Any:
@@ -35,7 +35,8 @@ def _lines(document: Mapping[str, Any], measure: str) -> Any:
     if numeric:
         points = sorted(points, key=lambda one: one["value"])
     arms = list(dict.fromkeys(arm for one in points for arm in one["arms"]))
-    for place, arm in enumerate(arms):
+    ink = inks(arms)
+    for arm in arms:
         known = [
             one for one in points if (one["arms"].get(arm, {}).get(measure) or {}).get("mean") is not None
         ]
@@ -47,8 +48,8 @@ def _lines(document: Mapping[str, Any], measure: str) -> Any:
                 y=[one["mean"] for one in found],
                 name=arm_name(arm),
                 mode="lines+markers" if numeric else "markers",
-                line={"color": COLOURS[place % len(COLOURS)], "width": 2},
-                marker={"symbol": SYMBOLS[place % len(SYMBOLS)], "size": 9},
+                line={"color": ink[arm].colour, "width": 2},
+                marker={"symbol": ink[arm].shape, "color": ink[arm].colour, "size": 9},
                 error_y={
                     "type": "data",
                     "symmetric": False,
@@ -142,14 +143,31 @@ def _leader(one: Mapping[str, Any]) -> str:
 
 
 def write_page(path: Path, document: Mapping[str, Any]) -> None:
-    """Writes figures of all measures that the study shows as one HTML page that needs no network."""
-    measures = dict.fromkeys([document["figure"], *document["measures"]])
-    parts = [
-        figure(document, measure).to_html(full_html=False, include_plotlyjs=place == 0)
-        for place, measure in enumerate(measures)
-    ]
-    head = f'<!doctype html><meta charset="utf-8"><title>{document["study"]}</title>'
-    atomic.write_bytes(path, (head + "\n".join(parts)).encode())
+    """Writes the study as one HTML page: its question, its findings, a figure per measure, every table.
+
+    Raises:
+        BadInput: the file cannot be written.
+    """
+    about = phrases.made(document)
+    parts = [webpage.words(document["question"]), webpage.words(about[0].upper() + about[1:], quiet=True)]
+    if document["set"]:
+        parts.append(webpage.words(f"Set for all: {phrases.settings(document)}.", quiet=True))
+    parts += [webpage.words(line) for line in phrases.remarks(document)]
+    for measure in dict.fromkeys([document["figure"], *document["measures"]]):
+        drawn = figure(document, measure)
+        drawn.update_layout(title=None, margin={"t": 50})
+        parts += [webpage.heading(MEASURES[measure].words), webpage.figure(drawn, caption(document, measure))]
+    for sheet in sheets(document):
+        parts += [webpage.heading(sheet.title), webpage.table(sheet.head, sheet.rows, first=sheet.first)]
+    webpage.write(path, document["title"], parts)
+
+
+def caption(document: Mapping[str, Any], measure: str) -> str:
+    """What a figure shows, for who cannot see it and below it."""
+    words, over = MEASURES[measure].words, len(document["seeds"])
+    if len(document["knobs"]) == 2:
+        return f"Means of {words} over {over} seeds, against the control; blue is better, red is worse."
+    return f"Means of {words} over {over} seeds, with 95% t-intervals."
 
 
 def _place(one: Mapping[str, Any]) -> tuple[str, str]:

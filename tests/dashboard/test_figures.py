@@ -21,8 +21,8 @@ from dashboard import (
 from dashboard.figures import Line
 from dashboard.forests import Leaf
 from dashboard.lab_figures import Judgement, Spot
-from dashboard.palette import KNOWN, inks
 from dashboard.reading import read
+from experiment.palette import KNOWN, inks
 
 INKS = inks(["wide", "deep", "wide_deep"])
 

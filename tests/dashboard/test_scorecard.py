@@ -5,10 +5,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dashboard import card_rows, comparing, markup, paper, scorecard
-from dashboard.palette import inks
 from dashboard.reading import read
 from dashboard.scorecard import Block, Row
 from dashboard.words import Check, Verdict, lift_takeaway
+from experiment import webpage
+from experiment.palette import inks
 from experiment.words import interval
 
 EVIL = "<script>alert(1)</script>\"'"
@@ -100,7 +101,7 @@ def test_everything_is_escaped(shared):
     html = scorecard.whole([Block(EVIL, "primary", EVIL, [evil])], ink, EVIL, EVIL)
     html += markup.verdict(Verdict("good", EVIL, (EVIL,), EVIL), EVIL)
     html += markup.health([Check(True, EVIL, EVIL), Check(False, EVIL, EVIL)])
-    html += markup.empty(EVIL, EVIL, EVIL) + markup.table([EVIL], [[EVIL]]) + markup.state(EVIL)
+    html += markup.empty(EVIL, EVIL, EVIL) + webpage.table([EVIL], [[EVIL]]) + markup.state(EVIL)
     html += markup.run_bar(read(shared.hostile))
     assert "<script" not in html
     assert "<img" not in html

@@ -130,7 +130,9 @@ def test_it_is_shown(done):
     assert result.exit_code == 0, result.output
     assert "co-diverted" in result.output
     assert "1 seeds, 2 days, 200 users, Deep against Wide" in " ".join(result.output.split())
-    assert (root / "interference" / "small.html").stat().st_size > 1e5
+    page = (root / "interference" / "small.html").read_text("utf-8")
+    assert page.count("<figure ") == 1
+    assert "<td>co-diverted</td>" in page
     drawn = show.figure(document)
     assert list(drawn.data[-1].y) == list(designs.DESIGNS)
 

@@ -6,8 +6,8 @@ from scipy import stats
 
 from experiment import plan
 from experiment.loading import load
+from experiment.study import phrases, spread, summary
 from experiment.study import plan as study_plan
-from experiment.study import spread, summary, table
 
 
 def cell(seed, variant, rates):
@@ -73,7 +73,7 @@ def test_the_studies_say_it(name, words):
         for seed in study.seed_list()
     }
     document = summary.document(name, study, cells)
-    assert any(line.startswith(words) for line in table.luck(document))
+    assert any(line.startswith(words) for line in phrases.luck(document))
 
 
 def test_another_training_seed_is_another_key_and_the_default_is_the_old_one():

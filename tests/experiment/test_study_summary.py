@@ -7,6 +7,7 @@ import scipy.stats
 
 from experiment.study import figure as study_figure
 from experiment.study import markdown as study_markdown
+from experiment.study import phrases
 from experiment.study import plan as study_plan
 from experiment.study import summary as study_summary
 from experiment.study import table as study_table
@@ -113,7 +114,7 @@ def test_winners_and_the_frontier(swept):
     assert frontier["at"] == pytest.approx(0.1)
     assert swept["crossings"] == swept["frontiers"]
     assert not frontier["sure"]  # two seeds say little
-    assert study_table.passings(swept) == [
+    assert phrases.passings(swept) == [
         "Wide leads up to about 0.1, Deep beyond (between 0 and 0.2, by the means alone)."
     ]
 
@@ -126,7 +127,7 @@ def test_a_frontier_is_sure_where_both_leads_exclude_0():
     }
     document = study_summary.document("drift", study, cells_of(lifts))
     assert [one["sure"] for one in document["frontiers"]] == [True]
-    assert study_table.passings(document) == ["Wide leads up to about 0.12, Deep beyond (between 0 and 0.2)."]
+    assert phrases.passings(document) == ["Wide leads up to about 0.12, Deep beyond (between 0 and 0.2)."]
 
 
 def test_arms_that_differ_by_luck_alone_have_no_winner():
@@ -157,7 +158,7 @@ def test_two_arms_cross_below_a_third():
     document = study_summary.document("x", study, cells_of(lifts))
     assert document["frontiers"] == []
     assert [one["to"] for one in document["crossings"]] == ["deep"]
-    assert study_table.passings(document) == ["Deep overtakes Wide at about 750, by the means alone."]
+    assert phrases.passings(document) == ["Deep overtakes Wide at about 750, by the means alone."]
 
 
 def test_variants_are_held_against_the_first_by_seed():
@@ -182,10 +183,10 @@ def test_a_study_under_way_says_so(swept):
     study = small(claim=[])
     document = study_summary.document("small", study, {})
     assert [one["arms"] for one in document["points"]] == [{}, {}]
-    assert study_table.notes(document) == ["0 of 4 cells are done."]
+    assert phrases.notes(document) == ["0 of 4 cells are done."]
     study_table.render(document)
     study_figure.figure(document)
-    assert study_table.notes(swept | {"programs": ["a", "b"]}) == [
+    assert phrases.notes(swept | {"programs": ["a", "b"]}) == [
         "3 of 6 cells are done." if swept["cells_done"] == 3 else
         "Cells of 2 versions of the program are mixed; --again starts anew."
     ]  # fmt: skip
@@ -219,6 +220,21 @@ def test_a_map_of_what_is_no_lift_is_of_differences_from_the_control():
     assert [list(row) for row in shown.text] == [["−0.0100"] * 2] * 2
 
 
+def test_the_page_says_what_was_asked_and_what_was_found(swept, tmp_path):
+    study_figure.write_page(tmp_path / "drift.html", swept)
+    text = (tmp_path / "drift.html").read_text("utf-8")
+    for words in (
+        f"<p>{swept['question']}</p>",
+        *(f"<p>{line}</p>" for line in phrases.remarks(swept)),
+        "<h3>Expected lift</h3>",
+        "with 95% t-intervals.</figcaption>",
+        "<td>0.2</td><td>Wide</td><td>0.7000</td><td>0.00%</td><td>0.00%</td>",
+        "<tr class=first><td></td><td>Deep</td><td>0.7000</td><td>+2.00% ± 12.71</td>",
+    ):
+        assert words in text
+    assert text.count("<figure ") == len(swept["measures"])
+
+
 def test_the_dashboard_finds_the_points(swept):
     from dashboard import studies
 
@@ -238,7 +254,7 @@ def test_the_dashboard_finds_the_points(swept):
     ],
 )  # fmt: skip
 def test_figures_as_people_read_them(value, form, difference, text):
-    assert study_table.figure(value, form, difference=difference) == text
+    assert phrases.figure(value, form, difference=difference) == text
 
 
 def test_a_study_as_markdown(swept):

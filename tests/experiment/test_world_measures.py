@@ -74,7 +74,9 @@ def test_the_figure_names_the_ranks(found, tmp_path):
         "Exceptions alone",
     ]
     write_page(tmp_path / "spectra.html", found)
-    assert "plotly" in (tmp_path / "spectra.html").read_text("utf-8").lower()
+    text = (tmp_path / "spectra.html").read_text("utf-8")
+    assert text.count("<figure ") == 1
+    assert "<td>Smooth taste</td>" in text
 
 
 def test_a_runs_world_is_saved_and_listed(tmp_path):
