@@ -188,7 +188,7 @@ def _write(path: Path, table: Any) -> None:
 
 def _read(path: Path, schema: Any) -> Any:
     try:
-        table = pq.read_table(path, memory_map=False, partitioning=None)
+        table = pq.read_table(path, memory_map=False, partitioning=None, use_threads=False)
     except (OSError, pa.ArrowException) as error:
         raise LogFormatError(f"{path}: got an unreadable file ({error}), a Parquet part is needed") from error
     if table.schema.names != schema.names:

@@ -74,7 +74,6 @@ class Journal:
             "events": self._events,
         }
         write_sealed(self._root / STATUS, self.status, flush=False)
-        lock.touch(self._root / LOCK)
 
     def event(self, event: str, **fields: Any) -> None:
         """Appends one event with its wall-clock time."""

@@ -7,6 +7,7 @@ import fcntl
 import json
 import os
 import socket
+import threading
 import time
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
@@ -16,6 +17,9 @@ from experiment.errors import BadInput
 
 STRANGER_SECONDS = 600.0
 """A lock of another host, whose processes cannot be seen, counts as stale when untouched for so long."""
+
+BEAT_SECONDS = 60.0
+"""Whoever holds a lock touches it so often, whatever else it does."""
 
 DEAD = ("Z", "X")
 """States of a process that has ended, but that its parent has not asked after: signals still reach it."""
@@ -62,9 +66,14 @@ def locked(path: Path) -> Iterator[None]:
         yield
         return
     _take(path)
+    gone = threading.Event()
+    beat = threading.Thread(target=_beat, args=(path, gone), name=f"lock {path}", daemon=True)
+    beat.start()
     try:
         yield
     finally:
+        gone.set()
+        beat.join()
         with contextlib.suppress(OSError, ValueError, TypeError, KeyError):
             if _read(path) == Holder.me():
                 path.unlink()
@@ -80,10 +89,11 @@ def refuse_held(path: Path) -> None:
         )
 
 
-def touch(path: Path) -> None:
+def _beat(path: Path, gone: threading.Event) -> None:
     """Shows other hosts that the holder of the lock at `path` is alive."""
-    with contextlib.suppress(OSError):
-        os.utime(path)
+    while not gone.wait(BEAT_SECONDS):
+        with contextlib.suppress(OSError):
+            os.utime(path)
 
 
 def _take(path: Path) -> None:

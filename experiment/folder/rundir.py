@@ -182,7 +182,6 @@ class RunFolder:
 
     def _write_manifest(self) -> None:
         self.manifest.write(self.path)
-        lock.touch(self.path / LOCK)
         for path in self._renewed:
             with contextlib.suppress(FileNotFoundError):  # a reader has put it in place
                 renewal(path).replace(path)

@@ -47,7 +47,8 @@ def write_page(path: Path, document: Mapping[str, Any]) -> None:
         BadInput: the file cannot be written.
     """
     made = figure(document)
-    made.update_layout(template="plotly_white", height=460, legend={"orientation": "h", "y": 1.1}, margin={"t": 50})
+    legend = {"orientation": "h", "y": 1.1}
+    made.update_layout(template="plotly_white", height=460, legend=legend, margin={"t": 50})
     caption = "Singular values of the true preferences, in shares of the largest, both axes logarithmic."
     parts = [
         webpage.words(f"Preset {document['preset']}, {of(document)}."),

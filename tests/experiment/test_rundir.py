@@ -4,6 +4,7 @@ import re
 import socket
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 from typing import Any, Self
@@ -297,6 +298,23 @@ def test_a_lock_of_another_host_holds_until_it_is_old(folder: RunFolder) -> None
     os.utime(path, (old, old))
     with locked(path):
         pass
+
+
+def test_whoever_holds_a_lock_shows_it_to_other_hosts(
+    folder: RunFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(lock, "BEAT_SECONDS", 0.01)
+    path = folder.path / "lock"
+    with locked(path):
+        os.utime(path, (0, 0))
+        ends = time.monotonic() + 60
+        while path.stat().st_mtime == 0 and time.monotonic() < ends:
+            time.sleep(0.01)
+        assert path.stat().st_mtime > 0
+        with locked(path):
+            pass
+        assert [one.name for one in threading.enumerate()].count(f"lock {path}") == 1
+    assert f"lock {path}" not in [one.name for one in threading.enumerate()]
 
 
 def test_status_says_how_the_run_is_doing(folder: RunFolder, config: Config) -> None:

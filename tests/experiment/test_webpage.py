@@ -21,7 +21,7 @@ def test_a_page_asks_nobody_and_is_for_light_and_dark(tmp_path):
     assert "color-scheme: light dark" in text
     assert not re.findall(r"(?:src|href)=[\"']?(?:https?:)?//", text)
     assert "<title>Storelift: A title</title>" in text
-    assert "<h1>A title</h1>\n<p>One.</p>\n<p class=\"quiet\">Two.</p>" in text
+    assert '<h1>A title</h1>\n<p>One.</p>\n<p class="quiet">Two.</p>' in text
 
 
 def test_words_stay_words():
