@@ -33,7 +33,8 @@ def told(event: Event) -> str:
         return f"After day {day}: the log before day {event.get('log_from_day')} was dropped"
     if kind == "failed":
         return f"Failed: {event.get('cause', '')}"
-    return PLAIN.get(kind, kind)
+    told = PLAIN.get(kind, kind)
+    return f"{told}, by other code than before" if event.get("other_code") else told
 
 
 def _learned(event: Event) -> str:

@@ -27,6 +27,8 @@ PHASES = {
     "analysing": "analysing",
 }
 
+OTHER_CODE = "Note: other code than this has made some of the run's days; equal runs need equal code."
+
 
 def choose(console: Console, *, lines: bool) -> Display | None:
     """Bars on a terminal; else lines, if they are wanted."""
@@ -42,9 +44,13 @@ class Bars:
         self._console = console
         self._live = Live(console=console, refresh_per_second=8, transient=True)
         self._spinner = Spinner("dots")
+        self._noted = False
 
     def show(self, progress: Progress) -> None:
         """Redraws at the display's own pace."""
+        if progress.other_code and not self._noted:
+            self._live.console.print(OTHER_CODE, style="yellow", highlight=False)
+            self._noted = True
         self._live.update(self.render(progress))
 
     def render(self, progress: Progress) -> RenderableType:
@@ -82,9 +88,13 @@ class Lines:
     def __init__(self, console: Console) -> None:
         self._console = console
         self._day: int | None = None
+        self._noted = False
 
     def show(self, progress: Progress) -> None:
         """Prints a line if the day is another than last time."""
+        if progress.other_code and not self._noted:
+            self._console.print(OTHER_CODE, highlight=False, soft_wrap=True)
+            self._noted = True
         if progress.phase == "foreseeing" and progress.forecast is not None:
             self._console.print(power_line(progress.forecast), highlight=False, soft_wrap=True)
         if progress.phase == "serving" and progress.sim_day != self._day:

@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 from types import TracebackType
 from typing import TYPE_CHECKING, Protocol, Self
 
-from experiment import plan
+from experiment import plan, program
 from experiment.folder.journal import Journal
 
 if TYPE_CHECKING:
@@ -48,6 +48,7 @@ class Progress:
         phase: what goes on now, in a word. sim_day: of what was done last.
         impressions, acquisitions: of this session, by arm.
         seconds: of this session.
+        other_code: whether not all of the run's days come from the same code.
         forecast: of what the experiment will be able to see; None before its first day.
     """
 
@@ -70,7 +71,11 @@ class Progress:
         self._before: dict[str, tuple[int, int]] = {}
         units = [self._shards.total() + len(plan.learners(config, day)) for day in self.days]
         self._whole, self._done_before, self._done = sum(units), sum(units[: self._resumed]), 0
-        journal.event("resumed" if self._resumed else "started", sim_day=finished, arms=list(config.arms))
+        before = journal.status.get("programs", []) if self._resumed else []
+        journal.status["programs"] = list(dict.fromkeys([*before, program.fingerprint(program.NO_DAYS)]))
+        self.other_code = len(journal.status["programs"]) > 1
+        kind = "resumed" if self._resumed else "started"
+        journal.event(kind, sim_day=finished, arms=list(config.arms), other_code=self.other_code)
         self._tell("starting", self.sim_day, now=True)
 
     def goes_on(self, totals: Mapping[str, tuple[int, int]]) -> None:

@@ -133,13 +133,13 @@ def interference(
     """
     import pyarrow.parquet as pq
 
+    from experiment import program
     from experiment.executor import open_executor, placed
     from experiment.folder import atomic
     from experiment.interference.designs import DESIGNS, worlds
     from experiment.interference.estimates import of_seed, over_seeds
     from experiment.loading import load
     from experiment.settings import RunSettings
-    from experiment.study.cell import program
 
     chosen = tuple(DESIGNS) if designs is None else tuple(designs)
     for one in chosen:
@@ -152,7 +152,7 @@ def interference(
     for seed in range(first_seed, first_seed + seeds):
         config = load(preset, settings, seed=seed, arms=arms)
         refuse_unfit(config, chosen)
-        own = folder / f"seed{seed}-{config.config_hash()}-{program(NO_PART)}"
+        own = folder / f"seed{seed}-{config.config_hash()}-{program.fingerprint(NO_PART)}"
         tasks.append(SeedTask(own, config, worlds(config, chosen)))
     played: list[int] = []
 

@@ -12,9 +12,10 @@ import shutil
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from experiment import program
 
 if TYPE_CHECKING:
     from experiment.config import Config
@@ -23,13 +24,6 @@ if TYPE_CHECKING:
 FORMAT = 1
 BULKY = ("log", "truth", "models", "state", "latency")
 """Folders of a finished cell that are dropped unless they are to be kept."""
-NO_FIGURES = (
-    "bench/", "server/", "interference/", "study/claims_text.py", "study/figure.py", "study/markdown.py",
-    "study/page.py", "study/phrases.py", "study/plan.py", "study/predictors.py", "study/reproduce.py",
-    "study/sheets.py", "study/spread.py", "study/summary.py", "study/sweep.py", "study/table.py",
-    "palette.py", "webpage.py",
-)  # fmt: skip
-"""What of the code has no part in a cell's figures."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +33,7 @@ class CellTask:
     Attributes:
         name: of the cell. variant, seed, config, extras: what it is. run: its run folder.
         result: where its figures go. keep: leave the whole run folder.
-        program: the code that its figures shall come from, see `program`.
+        program: the code that its figures shall come from, see `experiment.program`.
     """
 
     name: str
@@ -154,10 +148,11 @@ def _begun_by(task: CellTask) -> Path:
 
 def _refuse_other(task: CellTask) -> None:
     """Raises ProgramChangedError where the code on the disk is not the study's."""
-    program.cache_clear()
-    if program() != task.program:
+    program.fingerprint.cache_clear()
+    found = program.fingerprint()
+    if found != task.program:
         raise ProgramChangedError(
-            f"program: got {program()} on the disk, the study began with {task.program}; the same command "
+            f"program: got {found} on the disk, the study began with {task.program}; the same command "
             "begins its open cells anew"
         )
 
@@ -195,25 +190,4 @@ def rankers(config: Config) -> str:
         sha.update(name.encode())
         if found is not None and found.origin is not None:
             sha.update(Path(found.origin).read_bytes())
-    return sha.hexdigest()[:12]
-
-
-@lru_cache(maxsize=2)
-def program(without: tuple[str, ...] = NO_FIGURES) -> str:
-    """12 digits that stand for the code behind a cell's figures: those of different ones do not mix.
-
-    Args:
-        without: beginnings of paths within a package; what they name has no part in the figures.
-    """
-    import experiment
-    import models
-    import simulator
-
-    sha = hashlib.sha256()
-    for package in (simulator, models, experiment):
-        root = Path(str(package.__file__)).parent
-        for file in sorted(root.rglob("*.py")):
-            name = file.relative_to(root).as_posix()
-            if not name.startswith(without):
-                sha.update(name.encode() + file.read_bytes())
     return sha.hexdigest()[:12]

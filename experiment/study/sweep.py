@@ -134,7 +134,8 @@ def slots(tasks: Sequence[CellTask], workers: int) -> list[int]:
 
 
 def _task(folder: Path, cell: Cell, *, keep: bool) -> CellTask:
-    from experiment.study.cell import CellTask, program
+    from experiment import program
+    from experiment.study.cell import CellTask
 
     return CellTask(
         name=cell.name,
@@ -145,7 +146,7 @@ def _task(folder: Path, cell: Cell, *, keep: bool) -> CellTask:
         run=folder / "runs" / cell.name,
         result=_result(folder, cell),
         keep=keep,
-        program=program(),
+        program=program.fingerprint(),
     )
 
 
@@ -165,15 +166,16 @@ def _result(folder: Path, cell: Cell) -> Path:
 
 def _known(folder: Path, cell: Cell) -> dict[str, Any] | None:
     """The cell's figures: its own, or those of another study with the very same run and program, copied."""
+    from experiment import program
     from experiment.folder import atomic
-    from experiment.study.cell import program, saved
+    from experiment.study.cell import saved
 
     own = saved(_result(folder, cell), cell.config, cell.extras)
     if own is not None:
         return {**own, "variant": cell.point.name}
     for other in sorted(folder.parent.glob(f"*/cells/*-{cell.config.config_hash()}.json")):
         found = saved(other, cell.config, cell.extras)
-        if found is not None and found["program"] == program():
+        if found is not None and found["program"] == program.fingerprint():
             copied = {
                 **found,
                 "cell": cell.name,

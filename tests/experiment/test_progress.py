@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from experiment import plan
+from dashboard import story
+from experiment import plan, program
 from experiment.config import Config
 from experiment.display import Bars, Lines, choose
 from experiment.folder.journal import Journal, read_events, read_status
@@ -119,6 +120,29 @@ def test_a_resumed_run_begins_where_it_stopped(folder: RunFolder) -> None:
     assert status["arms"]["wide"] == {"impressions": 130, "acquisitions": 13}
     assert status["arms"]["production"]["acquisitions"] >= 7
     assert [e["sim_day"] for e in read_events(folder.path) if e["event"] == "resumed"] == [1]
+
+
+def test_days_of_other_code_are_told(folder: RunFolder, monkeypatch: pytest.MonkeyPatch) -> None:
+    def session(code: str) -> tuple[list[str], str]:
+        monkeypatch.setattr(program, "fingerprint", lambda _: code)
+        out = io.StringIO()
+        for display in (Lines(Console(file=out)), Bars(Console(file=out, force_terminal=True))):
+            with display:
+                Progress(folder, Journal(folder.path, folder.config), display).analysing()
+        told = [story.told(e) for e in read_events(folder.path) if e["event"] in story.SESSIONS]
+        return told[-2:], out.getvalue()
+
+    assert session("a")[0] == ["Started", "Started"]
+    told, shown = session("b")  # no day of the first is left
+    assert (told, "other code" in shown) == (["Started", "Started"], False)
+    folder.manifest.finished_day = 1
+    told, shown = session("b")
+    assert (told, "other code" in shown) == (["Resumed", "Resumed"], False)
+    for code in ("c", "c"):
+        told, shown = session(code)
+        assert told == ["Resumed, by other code than before"] * 2
+        assert shown.count("Note: other code than this has made some of the run's days") == 2
+    assert read_status(folder.path)["programs"] == ["b", "c"]
 
 
 def test_elsewhere_than_on_a_terminal_a_day_is_a_line(folder: RunFolder) -> None:

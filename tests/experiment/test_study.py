@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
+from experiment import program
 from experiment.cli import app
 from experiment.errors import BadInput
 from experiment.folder.lock import LockedError
@@ -295,11 +296,11 @@ def test_figures_are_of_the_program_that_made_them(tmp_path, monkeypatch):
     study = small(seeds=1, variant=[], set=SMALL["set"] | {"experiment.days": 1})
     from experiment import loop
 
-    real, kept = loop.learn_overnight, study_cell.program
+    real, kept = loop.learn_overnight, program.fingerprint
 
     def edited(diary, workers, day, progress):
         if day == 0:
-            monkeypatch.setattr(study_cell, "program", other)
+            monkeypatch.setattr(program, "fingerprint", other)
         real(diary, workers, day, progress)
 
     def other(*_):

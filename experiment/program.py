@@ -1,0 +1,42 @@
+"""The code behind a figure, as 12 digits: figures that different code has made are not mixed in silence."""
+
+from __future__ import annotations
+
+import hashlib
+from functools import lru_cache
+from pathlib import Path
+
+NO_FIGURES = (
+    "bench/", "server/", "interference/", "study/claims_text.py", "study/figure.py", "study/markdown.py",
+    "study/page.py", "study/phrases.py", "study/plan.py", "study/predictors.py", "study/reproduce.py",
+    "study/sheets.py", "study/spread.py", "study/summary.py", "study/sweep.py", "study/table.py",
+    "palette.py", "webpage.py",
+)  # fmt: skip
+"""What of the code has no part in a cell's figures."""
+
+NO_DAYS = (
+    "analyze/", "bench/", "calibration/", "interference/", "offpolicy/", "preference/", "reporting/",
+    "server/", "slices/", "study/", "truth/", "palette.py", "webpage.py",
+)  # fmt: skip
+"""What of the code has no part in a run's days."""
+
+
+@lru_cache(maxsize=4)
+def fingerprint(without: tuple[str, ...] = NO_FIGURES) -> str:
+    """12 digits that stand for the code that a run and its figures come from.
+
+    Args:
+        without: beginnings of paths within a package; what they name has no part in the figures.
+    """
+    import experiment
+    import models
+    import simulator
+
+    sha = hashlib.sha256()
+    for package in (simulator, models, experiment):
+        root = Path(str(package.__file__)).parent
+        for file in sorted(root.rglob("*.py")):
+            name = file.relative_to(root).as_posix()
+            if not name.startswith(without):
+                sha.update(name.encode() + file.read_bytes())
+    return sha.hexdigest()[:12]
