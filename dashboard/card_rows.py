@@ -130,6 +130,8 @@ def _further(run: Run, metric: Metric, one: Effect, results: Document) -> Row:
         mark = "better" if (one.lift or 0) > 0 else "worse"
     else:
         mark = "unclear"
+    waiting = outcome.early(results)  # of these nothing may be read on any day
+    p_label = "B.-H." if kept is None else "loss beyond margin"
     lines = [f"users {one.users:,} and {one.control_users:,}", "delta method over users, z"]
     if kept is not None and kept.bound is not None:
         excluded = f"a loss of more than {100 * -kept.bound:.2f}% is excluded"
@@ -142,9 +144,9 @@ def _further(run: Run, metric: Metric, one: Effect, results: Document) -> Row:
         control_counts=_counts(one.control_top, one.control_bottom),
         lift=one.lift,
         ci=one.ci,
-        p=one.p_adjusted if kept is None else kept.p_value,
-        p_label="B.-H." if kept is None else "loss beyond margin",
-        p_raw=one.p_value if kept is None else None,
+        p=None if waiting else one.p_adjusted if kept is None else kept.p_value,
+        p_label="" if waiting else p_label,
+        p_raw=one.p_value if kept is None and not waiting else None,
         mark=mark,
         why="\n".join(lines) if one.status == "ok" else STATUS_WORDS.get(one.status, one.status),
     )

@@ -109,11 +109,13 @@ if comparing.same_but_seed(picked) and sound:
         for s in comparing.over_seeds(sound)
     ]
     out = len(picked) - len(sound)
-    shell.heading(
-        "Over seeds",
-        "These runs differ in their seed only: what is left is the world's and users' luck."
-        + (f" Left out, as not to be read, or not yet: {out} of {len(picked)}." if out else ""),
+    stopped = sum(map(outcome.early, sound))
+    said = ["These runs differ in their seed only: what is left is the world's and users' luck."]
+    said += [f"Left out, as not to be read, or not yet: {out} of {len(picked)}."] if out else []
+    said += (
+        [f"{stopped} stopped once decided: lifts read then are too large on the average."] if stopped else []
     )
+    shell.heading("Over seeds", " ".join(said))
     st.html(webpage.table(["", "Seeds", "Mean lift", "Standard error", "Range"], rows))
 
 shell.heading("What differs", "Settings that are not the same; all others are.")
