@@ -96,7 +96,7 @@ def write_page(path: Path, document: Mapping[str, Any]) -> None:
             drawn.update_layout(title=None, margin={"t": 40})
             parts += [
                 webpage.heading(f"{VIEW_NAMES[view]}: {about(one)}"),
-                webpage.figure(drawn, "In grey, where figures should be; in orange, methods that are wrong."),
+                webpage.figure(drawn, "In grey, where figures should be; in orange, common mistakes."),
                 webpage.table(HEADS, rows(one)),
             ]
     webpage.write(path, "The statistics against the truth", parts)
