@@ -6,23 +6,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from experiment.calibration.names import METHOD_NAMES
 from experiment.words import arm_name
 
 VIEWS = {
     "super_population": "Users drawn anew",
     "finite_population": "The same users, assigned anew",
-}
-
-METHODS = {
-    "z": "z, delta method",
-    "welch_t": "Welch t",
-    "fieller": "Fieller",
-    "cuped": "CUPED",
-    "always_valid": "always-valid, each look",
-    "always_valid_running": "always-valid, running",
-    "naive_impressions": "naive: impressions as units",
-    "naive_peeking": "naive: peeking daily",
-    "naive_scaled": "naive: difference / control",
 }
 
 
@@ -72,13 +61,18 @@ def views(document: Mapping[str, Any]) -> dict[str, list[Judged]]:
     }
 
 
+def _called(method: str) -> str:
+    name = METHOD_NAMES.get(method, method)
+    return f"naive: {name}" if method.startswith("naive") else name
+
+
 def _judged(one: Mapping[str, Any]) -> Judged:
     methods = one.get("methods", {})
     return Judged(
         pair=f"{arm_name(str(one.get('arm')))} against {arm_name(str(one.get('control')))}",
         methods=[
             Method(
-                METHODS.get(name, name),
+                _called(name),
                 name.startswith("naive"),
                 of.get("false_positive_rate"),
                 of.get("coverage"),

@@ -9,7 +9,8 @@ from typing import Any
 from dashboard import intact
 from dashboard.figures import Interval, Line
 from dashboard.reading import Document, Run, document
-from experiment.slices.command import FORMAT, SLICES
+from experiment.slices.command import SLICES
+from experiment.slices.document import FORMAT
 from experiment.words import DASH, arm_name, interval, number, percent
 
 

@@ -5,12 +5,9 @@ Nothing heavy is imported before a command runs, so that `storelift --help` answ
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
-import signal
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -18,6 +15,7 @@ import typer
 
 from experiment import options
 from experiment.command_group import FAILED, Commands, there_is
+from experiment.signals import terminable
 
 if TYPE_CHECKING:
     from experiment.progress import Display
@@ -112,7 +110,7 @@ def run(
         address=address,
     )
     path = default_path(config) if out is None else out
-    with _terminable():
+    with terminable():
         report = running.run(config, path, display=_display(quiet=quiet, lines=not as_json))
     _print(report, path, as_json=as_json)
 
@@ -129,7 +127,7 @@ def resume(
     """Go on with a run after its last finished day."""
     from experiment import running
 
-    with _terminable():
+    with terminable():
         report = running.resume(
             run_dir,
             workers=workers,
@@ -277,20 +275,6 @@ def _display(*, quiet: bool, lines: bool) -> Display | None:
     from experiment.display import choose
 
     return choose(Console(stderr=True), lines=lines)
-
-
-@contextlib.contextmanager
-def _terminable() -> Iterator[None]:
-    """A block in which SIGTERM ends the work as Ctrl-C does: cleanly, with a word on how to go on."""
-    try:
-        before = signal.signal(signal.SIGTERM, signal.default_int_handler)
-    except ValueError:  # not in the main thread, where signals are the caller's
-        yield
-        return
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
 
 
 if __name__ == "__main__":

@@ -6,12 +6,15 @@ import contextlib
 import time
 from collections.abc import Callable, Iterator
 
+Tell = Callable[[int, int], None]
+"""Is told how many parts of how many are done."""
+
 LINE_SECONDS = 5.0
 """Without a terminal, at most so often a line is printed."""
 
 
 @contextlib.contextmanager
-def watched(words: str, *, quiet: bool) -> Iterator[Callable[[int, int], None] | None]:
+def watched(words: str, *, quiet: bool) -> Iterator[Tell | None]:
     """A function to tell how many parts of how many are done; None where nobody wants to know.
 
     Args:
@@ -37,7 +40,21 @@ def watched(words: str, *, quiet: bool) -> Iterator[Callable[[int, int], None] |
         yield show
 
 
-def _lines(words: str, write: Callable[[str], None]) -> Callable[[int, int], None]:
+def counted(tell: Tell | None, total: int, done: int = 0) -> Callable[[], None]:
+    """Tells how many parts are done, and with each call that one more is."""
+
+    def one_more() -> None:
+        nonlocal done
+        done += 1
+        if tell is not None:
+            tell(done, total)
+
+    if tell is not None:
+        tell(done, total)
+    return one_more
+
+
+def _lines(words: str, write: Callable[[str], None]) -> Tell:
     last = time.monotonic()
 
     def show(done: int, total: int) -> None:

@@ -18,12 +18,12 @@ import typer
 
 from experiment import options
 from experiment.errors import BadInput
+from experiment.watching import Tell, counted
 
 if TYPE_CHECKING:
     from experiment.calibration.draws import Population
     from experiment.calibration.replays import DrawTask, Pair, Replays
     from experiment.stats.results import Plan
-    from experiment.truth.command import Tell
     from experiment.truth.potential import Potential
 
 CALIBRATION = "calibration.json"
@@ -80,16 +80,9 @@ def calibrate(
     )
     tasks = draw_tasks(folder.path, replays, seed, pairs, planned, report["run"]["alpha"])
     place = placed(folder.config.run, workers, executor, address)
-    done = 0
-
-    def note(_: object) -> None:
-        nonlocal done
-        done += 1
-        if tell is not None:
-            tell(done, len(tasks))
-
+    one_more = counted(tell, len(tasks))
     with open_executor(place, len(tasks), folder.path) as pool:
-        results = pool.map(draw_and_ask, tasks, list(range(len(tasks))), note)
+        results = pool.map(draw_and_ask, tasks, list(range(len(tasks))), lambda _: one_more())
     document = {
         "format": FORMAT,
         "run": {name: report["run"][name] for name in ("preset", "seed", "config_hash", "days_run", "alpha")},

@@ -9,7 +9,8 @@ from typing import Any
 from experiment import webpage
 from experiment.calibration.document import COVERAGE, FALSE_POSITIVES, P_BINS
 from experiment.calibration.methods import METHODS, NAIVE
-from experiment.calibration.table import HEADS, METHOD_NAMES, VIEW_NAMES, about, judged, rows
+from experiment.calibration.names import METHOD_NAMES
+from experiment.calibration.table import HEADS, VIEW_NAMES, about, judged, rows
 from experiment.words import arm_name
 
 RIGHT_COLOUR, NAIVE_COLOUR, BAND_COLOUR = "#2563a8", "#c2410c", "#94a3b8"

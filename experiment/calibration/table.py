@@ -13,25 +13,13 @@ from rich.text import Text
 from experiment.calibration.document import ENOUGH
 from experiment.calibration.draws import FINITE, SUPER
 from experiment.calibration.methods import METHODS, NAIVE
+from experiment.calibration.names import METHOD_NAMES
 from experiment.words import DASH, arm_name, percent
 
 VIEW_NAMES = {
     SUPER: "Super-population: groups drawn with replacement",
     FINITE: "Finite population: the same users, assigned anew",
 }
-
-METHOD_NAMES = {
-    "z": "z, delta method",
-    "welch_t": "Welch t",
-    "fieller": "Fieller",
-    "cuped": "CUPED",
-    "always_valid": "always-valid, each look",
-    "always_valid_running": "always-valid, running",
-    "naive_impressions": "impressions as units",
-    "naive_peeking": "peeking daily",
-    "naive_scaled": "difference / control",
-}
-"""Names of the methods for people."""
 
 HEADS = ("", "false\npositives", "coverage", "power", "mean", "sd", "width")
 SIZES = ("estimate_mean", "estimate_sd", "interval_width")

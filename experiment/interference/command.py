@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -20,9 +20,7 @@ from experiment.errors import BadInput
 
 if TYPE_CHECKING:
     from experiment.config import Config
-
-Tell = Callable[[int, int], None]
-"""Is told how many seeds of how many are done."""
+    from experiment.watching import Tell
 
 SEEDS, ARMS = 10, "wide,deep"
 NO_PART = ("bench/", "server/", "study/", "slices/", "interference/estimates.py", "interference/show.py")
@@ -230,7 +228,7 @@ def register(app: typer.Typer) -> None:
     ) -> None:
         """Compare designs of an experiment whose rankers share data: bias, variance and data of each."""
         from experiment.interference.show import render, write_page
-        from experiment.study.sweep import terminable
+        from experiment.signals import terminable
         from experiment.watching import watched
 
         with terminable(), watched("seeds", quiet=quiet) as tell:

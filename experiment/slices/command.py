@@ -6,24 +6,19 @@ It is measured once, arm by arm on the executor, and saved as `metrics/slices.js
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from experiment import options
+from experiment.watching import Tell, counted
 
 if TYPE_CHECKING:
     from experiment.folder.rundir import RunFolder
     from experiment.slices.measure import SliceTask
 
 SLICES = "metrics/slices.json"
-FORMAT = 2
-"""Of the document; one of another format is measured anew."""
-
-Tell = Callable[[int, int], None]
-"""Is told how many arms of how many are done."""
 
 
 def find_slices(
@@ -47,8 +42,8 @@ def find_slices(
     """
     from experiment.executor import open_executor, placed
     from experiment.folder.rundir import RunFolder
-    from experiment.slices.document import build
-    from experiment.slices.measure import ArmSlices, measure
+    from experiment.slices.document import FORMAT, build
+    from experiment.slices.measure import measure
     from experiment.truth.command import days_run, refuse_dropped, refuse_unfinished
 
     folder = RunFolder.open(Path(path))
@@ -62,18 +57,9 @@ def find_slices(
     with folder.locked():
         tasks = _tasks(folder)
         place = placed(folder.config.run, workers, executor, address)
-        done = 0
-
-        def note(_: ArmSlices) -> None:
-            nonlocal done
-            done += 1
-            if tell is not None:
-                tell(done, len(tasks))
-
-        if tell is not None:
-            tell(0, len(tasks))
+        one_more = counted(tell, len(tasks))
         with open_executor(place, len(tasks), folder.path) as pool:
-            found = pool.map(measure, tasks, list(range(len(tasks))), note)
+            found = pool.map(measure, tasks, list(range(len(tasks))), lambda _: one_more())
         document = build(folder.config, found, days_run(folder))
         folder.write_json(folder.path / SLICES, document)
         folder.finish_day(folder.manifest.finished_day or 0)

@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from experiment.config import Config
-from experiment.slices.command import FORMAT
 from experiment.slices.cuts import CUTS
-from experiment.slices.measure import ArmSlices
 from experiment.stats import ratio
 from experiment.stats.moments import Moments, X, Y
+
+if TYPE_CHECKING:
+    from experiment.slices.measure import ArmSlices
+
+FORMAT = 2
+"""One of another format is measured anew."""
 
 INTERVALS = ("share", "rate", "predicted", "over", "calibration")
 """Ratios that are given with an interval; the true chance is what they are held against."""

@@ -20,7 +20,7 @@ from experiment.errors import BadInput
 
 if TYPE_CHECKING:
     from experiment.study.plan import Study
-    from experiment.study.sweep import Tell
+    from experiment.watching import Tell
 
 CLAIMS, JOINT = "paper", "joint-vs-ensemble"
 NAME = "reproduce"
@@ -186,9 +186,9 @@ def register(app: typer.Typer) -> None:
     ) -> None:
         """Count the paper's claims over seeds: what it says, what comes out here, in how many worlds."""
         from experiment.loading import parse_overrides
+        from experiment.signals import terminable
         from experiment.study import claims_text
         from experiment.study.page import read_page, write_page
-        from experiment.study.sweep import terminable
         from experiment.watching import watched
 
         page = None if write is None else read_page(write, NAME)

@@ -7,12 +7,10 @@ stopped goes on. `ROOT/studies/NAME.json` is the result, renewed after each cell
 
 from __future__ import annotations
 
-import contextlib
 import json
 import shutil
-import signal
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -24,9 +22,7 @@ if TYPE_CHECKING:
     from experiment.settings import RunSettings
     from experiment.study.cell import CellTask
     from experiment.study.plan import Cell, Point, Study
-
-Tell = Callable[[int, int], None]
-"""Is told how many cells of how many are done."""
+    from experiment.watching import Tell
 
 
 def run_study(
@@ -202,20 +198,6 @@ def forget(name: str, root: Path | str = Path("runs")) -> None:
     folder.with_name(f"{name}.json").unlink(missing_ok=True)
 
 
-@contextlib.contextmanager
-def terminable() -> Iterator[None]:
-    """A block in which SIGTERM ends the work as Ctrl-C does."""
-    try:
-        before = signal.signal(signal.SIGTERM, signal.default_int_handler)
-    except ValueError:  # not in the main thread, where signals are the caller's
-        yield
-        return
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
-
-
 def register(app: typer.Typer) -> None:
     """Adds the command `study`."""
 
@@ -251,6 +233,7 @@ def register(app: typer.Typer) -> None:
         from rich.console import Console
 
         from experiment.loading import parse_overrides
+        from experiment.signals import terminable
         from experiment.study import figure, page
         from experiment.study import plan as study_plan
         from experiment.study import table as study_table

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -19,6 +18,7 @@ import typer
 from experiment import options
 from experiment.errors import BadInput
 from experiment.folder.manifest import RENEWED
+from experiment.watching import Tell, counted
 
 if TYPE_CHECKING:
     from experiment.config import Config
@@ -28,9 +28,6 @@ if TYPE_CHECKING:
     from experiment.truth.replay import Replayed, ReplayTask
 
 TRUTH = "truth.json"
-
-Tell = Callable[[int, int], None]
-"""Is told how many shards of how many are done."""
 
 
 def find_truth(
@@ -139,18 +136,13 @@ def _replay_all(folder: RunFolder, executor: Executor, tasks: list[ReplayTask], 
 
     parts = {task.shard.number: part_path(folder.path, task.shard.number) for task in tasks}
     left = [task for task in tasks if not _listed(folder, parts[task.shard.number])]
-    done = len(tasks) - len(left)
+    one_more = counted(tell, len(tasks), len(tasks) - len(left))
 
     def note(result: Replayed) -> None:
-        nonlocal done
-        done += 1
         folder.register([parts[result.shard.number]])
         folder.finish_day(result.last_day)
-        if tell is not None:
-            tell(done, len(tasks))
+        one_more()
 
-    if tell is not None:
-        tell(done, len(tasks))
     if left:
         missing = _forgotten(folder, left[0].days[-1])
         try:

@@ -23,7 +23,7 @@ from experiment.loading import load
 from experiment.quality import Quality
 from experiment.reporting import report
 from experiment.reporting.outcomes import Outcomes, users_table
-from experiment.slices.command import FORMAT
+from experiment.slices.document import FORMAT
 from models.gate import Verdict
 from simulator.log import write_log, write_truth
 from simulator.schema import Log, Requests, Truth
