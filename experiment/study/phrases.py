@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from experiment.study.measures import MEASURES
@@ -92,12 +92,19 @@ def passings(document: Mapping[str, Any]) -> list[str]:
     for one in document["frontiers"]:
         low, high = one["between"]
         words = f"{arm_name(one['from'])} leads up to about {one['at']:.3g}, {arm_name(one['to'])} beyond"
-        lines.append(f"{words} (between {low:g} and {high:g}{_doubt(one)}).")
+        lines.append(f"{_where(one)}{words} (between {low:g} and {high:g}{_doubt(one)}).")
     below = [one for one in document["crossings"] if one not in document["frontiers"]]
     return lines + [
-        f"{arm_name(one['to'])} overtakes {arm_name(one['from'])} at about {one['at']:.3g}{_doubt(one)}."
+        f"{_where(one)}{arm_name(one['to'])} overtakes {arm_name(one['from'])} at about "
+        f"{one['at']:.3g}{_doubt(one)}."
         for one in below
     ]
+
+
+def _where(one: Mapping[str, Any]) -> str:
+    """Along which row of a study of two knobs."""
+    held = ", ".join(f"{knob} {value:g}" for knob, value in one["held"].items())
+    return f"{one['knob']}, at {held}: " if held else ""
 
 
 def _doubt(one: Mapping[str, Any]) -> str:
@@ -136,3 +143,19 @@ def notes(document: Mapping[str, Any]) -> list[str]:
             f"Cells of {len(document['programs'])} versions of the program are mixed; --again starts anew."
         )
     return found
+
+
+def correlation(value: float | None) -> str:
+    """Two digits; a dash for None."""
+    return DASH if value is None else f"{value:.2f}".replace("-", "−")
+
+
+def ends(found: Mapping[str, Any]) -> str:
+    """The interval of a predictor's rank correlation."""
+    low_high = found["spearman_ci"]
+    return DASH if low_high is None else " … ".join(map(correlation, low_high))
+
+
+def right(counts: Sequence[int] | None) -> str:
+    """Of how many cases the sign is right."""
+    return DASH if counts is None else f"{counts[0]} of {counts[1]}"

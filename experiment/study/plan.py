@@ -279,11 +279,26 @@ def changed(
     data = study.model_dump(mode="json")
     given = {"preset": preset, "seeds": seeds, "first_seed": first_seed, "arms": arms and list(arms)}
     data |= {key: value for key, value in given.items() if value is not None}
-    for path in _leaves(overrides or {}):
+    for path, _ in _leaves(overrides or {}):
         if all(_touches(path, point.overrides) for point in study.points()):
             raise BadInput(f"set: got {path}, which the study {name} varies, allowed: what it leaves alone")
     data["set"] |= overrides or {}
     return validated(data, name)
+
+
+def reference(study: Study, points: Sequence[Point]) -> Point | None:
+    """What the others of `points` are held against: the first variant, or the values that change nothing.
+
+    None where nothing varies but luck, or no value of a sweep is the preset's own.
+    """
+    if study.spread or len(points) < 2:
+        return None
+    if study.variant:
+        return points[0]
+    bare = study.model_copy(update={"seeds": 1, "sweep": []})
+    own = cells(bare)[0].config
+    alike = (one.point for one in cells(study.model_copy(update={"seeds": 1}), points) if one.config == own)
+    return next(alike, None)
 
 
 def cells(study: Study, points: Sequence[Point] | None = None) -> list[Cell]:
@@ -305,7 +320,9 @@ def cells(study: Study, points: Sequence[Point] | None = None) -> list[Cell]:
                 got = settings["seed"]
                 raise BadInput(f"seed: got {got!r} among the settings, allowed: seeds and first_seed")
             try:
-                config = load(study.preset, settings, seed=seed, arms=study.arms or None)
+                config = load(
+                    study.preset, settings, seed=seed, arms=study.arms or None, rankers=_own(study, settings)
+                )
             except BadInput as error:
                 raise BadInput(
                     "\n".join(f"{point.name}: {line}" for line in str(error).split("\n"))
@@ -320,18 +337,28 @@ def cells(study: Study, points: Sequence[Point] | None = None) -> list[Cell]:
     return found
 
 
-def _leaves(overrides: Mapping[str, Any], above: str = "") -> Iterator[str]:
-    """The paths of all values, those within tables too."""
+def _own(study: Study, settings: Mapping[str, Any]) -> dict[str, str]:
+    """The study's arms that are rankers of one's own: name to the `module:Class` of `arms.NAME.kind`."""
+    kinds = {f"arms.{arm}.kind": arm for arm in study.arms}
+    return {
+        kinds[path]: value
+        for path, value in _leaves(settings)
+        if path in kinds and isinstance(value, str) and ":" in value
+    }
+
+
+def _leaves(overrides: Mapping[str, Any], above: str = "") -> Iterator[tuple[str, Any]]:
+    """Path and value of each setting, those within tables too."""
     for path, value in overrides.items():
         if isinstance(value, Mapping):
             yield from _leaves(value, f"{above}{path}.")
         else:
-            yield f"{above}{path}"
+            yield f"{above}{path}", value
 
 
 def _touches(path: str, overrides: Mapping[str, Any]) -> bool:
     """Whether one of the overrides is of that value, or of a table around it."""
-    return any(path == one or path.startswith(f"{one}.") for one in _leaves(overrides))
+    return any(path == one or path.startswith(f"{one}.") for one, _ in _leaves(overrides))
 
 
 def _plain(value: Any) -> str:

@@ -1,17 +1,18 @@
 """Which offline figure foretells the online lift, counted over the cells of a study.
 
 A case is an arm of a cell, against its control: what an offline figure says of it before it serves, and its
-expected lift on its first day online (the same users under both arms). Pure functions.
+expected lift online (the same users under both arms), on its first day or over all days. Pure functions.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
-TARGET = "first_day_lift"
+TARGET, WHOLE_RUN = "first_day_lift", "expected_lift"
+"""What is foretold: the lift on the first day, from one log for all arms, and that of all days."""
 
 PREDICTORS = {
     "offline_auc": "offline AUC",
@@ -29,30 +30,38 @@ PREDICTORS = {
 """Measure to its name. What is no lift counts as the arm's less the control's; of log loss, reversed."""
 
 
-def predictors(cells: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
+def predictors(cells: Iterable[Mapping[str, Any]], target: str = TARGET) -> list[dict[str, Any]]:
     """A row per predictor, the best rank correlation first.
 
     Args:
-        cells: documents of cells that measured `offpolicy`.
+        cells: documents of cells that measured `offpolicy`. target: what is foretold, a measure.
 
     Returns:
-        `{"predictor", "words", "cases", "right_sign", "spearman", "spearman_ci", "pearson", "error"}`: of how
-        many cases the sign is right; the correlations over all cases, with a 95% interval by resampling
-        seeds; for predictors that are lifts, the root mean square error. Undefined is None.
+        `{"predictor", "words", "cases", "right_sign", "right_by_arm", "spearman", "spearman_ci", "pearson",
+        "error"}`: of how many cases the sign is right, `[right, cases]` by arm too; the correlations over all
+        cases, with a 95% interval by resampling seeds; for predictors that are lifts, the root mean square
+        error. Undefined is None.
     """
     documents = list(cells)
     rows = []
     for measure, words in PREDICTORS.items():
-        cases = [case for cell in documents for case in _cases(cell, measure)]
-        seeds = np.array([seed for seed, _, _ in cases])
-        x, y = np.array([a for _, a, _ in cases]), np.array([b for _, _, b in cases])
+        cases = [case for cell in documents for case in _cases(cell, measure, target)]
+        seeds = np.array([case.seed for case in cases])
+        x, y = np.array([case.said for case in cases]), np.array([case.lift for case in cases])
+        right = [case.said * case.lift > 0 for case in cases]
+        by_arm: dict[str, list[int]] = {}
+        for case, kept in zip(cases, right, strict=True):
+            counts = by_arm.setdefault(case.arm, [0, 0])
+            counts[0] += kept
+            counts[1] += 1
         is_lift = measure.startswith("offpolicy_")
         rows.append(
             {
                 "predictor": measure,
                 "words": words,
                 "cases": len(cases),
-                "right_sign": int((x * y > 0).sum()) if cases else 0,
+                "right_sign": sum(right),
+                "right_by_arm": by_arm,
                 "spearman": spearman(x, y),
                 "spearman_ci": _interval(seeds, x, y),
                 "pearson": pearson(x, y),
@@ -62,15 +71,24 @@ def predictors(cells: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
     return sorted(rows, key=lambda row: 2.0 if row["spearman"] is None else -row["spearman"])
 
 
-def _cases(cell: Mapping[str, Any], measure: str) -> list[tuple[int, float, float]]:
-    """(seed, what the predictor says, the lift) of each arm but the control, where all are defined."""
+class _Case(NamedTuple):
+    """What is said of an arm in a seed, and its lift."""
+
+    seed: int
+    arm: str
+    said: float
+    lift: float
+
+
+def _cases(cell: Mapping[str, Any], measure: str, target: str) -> list[_Case]:
+    """A case for each arm but the control, where all is defined."""
     control = cell["arms"][cell["control"]]
     cases = []
     for arm, found in cell["arms"].items():
-        said, base, lift = found.get(measure), control.get(measure), found.get(TARGET)
+        said, base, lift = found.get(measure), control.get(measure), found.get(target)
         if arm == cell["control"] or said is None or base is None or lift is None:
             continue
-        cases.append((cell["seed"], base - said if measure == "log_loss" else said - base, lift))
+        cases.append(_Case(cell["seed"], arm, base - said if measure == "log_loss" else said - base, lift))
     return cases
 
 

@@ -29,12 +29,14 @@ class Sheet:
 def sheets(document: Mapping[str, Any]) -> list[Sheet]:
     """Every table that the study has."""
     found = [figures(document)]
-    if any("against_first" in one for one in document["points"]):
+    if any(one["winner"] for one in document["points"]):
+        found.append(leaders(document))
+    if any("against_reference" in one for one in document["points"]):
         found.append(changes(document))
     if any(one["claims"] for one in document["points"]):
         found.append(_claims(document))
     if document["predictors"]:
-        found.append(_predictors(document))
+        found += [_predictors(document), _predictors_by_arm(document)]
     return found
 
 
@@ -52,17 +54,29 @@ def figures(document: Mapping[str, Any]) -> Sheet:
     return Sheet("Every arm", [document["knob"], "arm", *_measures(document)], rows, frozenset(first))
 
 
+def leaders(document: Mapping[str, Any]) -> Sheet:
+    """Who leads at each point by the expected lift, paired by seed over the next."""
+    rows = []
+    for one in document["points"]:
+        won = one["winner"]
+        if won is not None:
+            lead, seeds = phrases.span(won["lead"], "lift", difference=True), won["lead"]["n"]
+            first, second = arm_name(won["first"]), arm_name(won["second"])
+            rows.append([one["label"], first, f"{lead} before {second}", f"{won['ahead']} of {seeds}"])
+    return Sheet("Who leads", [document["knob"], "leads", "by (expected lift)", "ahead in seeds"], rows)
+
+
 def changes(document: Mapping[str, Any]) -> Sheet:
     """What each point changes against the first, paired by seed."""
     rows = []
-    for one in document["points"][1:]:
-        for place, (arm, found) in enumerate(one.get("against_first", {}).items()):
+    for one in document["points"]:
+        for place, (arm, found) in enumerate(one.get("against_reference", {}).items()):
             cells = [
                 phrases.brief(found[m], MEASURES[m].form, difference=True) if m in found else DASH
                 for m in document["measures"]
             ]
             rows.append([one["label"] if place == 0 else "", arm_name(arm), *cells])
-    head = f"change against {document['points'][0]['label']}, within a seed"
+    head = f"change against {document['reference']}, within a seed"
     return Sheet("What each changes", [head, "arm", *_measures(document)], rows)
 
 
@@ -93,20 +107,18 @@ def _claims(document: Mapping[str, Any]) -> Sheet:
 def _predictors(document: Mapping[str, Any]) -> Sheet:
     points = [one["label"] for one in document["points"]] if len(document["points"]) > 1 else []
     alone = [f"at {label}" for label in points]
-    rows = []
-    for one in document["predictors"]:
-        ends = one["spearman_ci"]
-        rows.append(
-            [
-                one["words"],
-                str(one["cases"]),
-                str(one["right_sign"]),
-                phrases.figure(one["spearman"], "number"),
-                DASH if ends is None else f"{ends[0]:.2f} … {ends[1]:.2f}".replace("-", "−"),
-                *(phrases.figure(one["by_point"][label], "number") for label in points),
-                percent(one["error"]).lstrip("+"),
-            ]
-        )
+    rows = [
+        [
+            one["words"],
+            str(one["cases"]),
+            str(one["right_sign"]),
+            phrases.correlation(one["spearman"]),
+            phrases.ends(one),
+            *(phrases.correlation(one["by_point"][label]) for label in points),
+            percent(one["error"]).lstrip("+"),
+        ]
+        for one in document["predictors"]
+    ]
     head = [
         "foretells the first day's lift",
         "cases",
@@ -117,3 +129,17 @@ def _predictors(document: Mapping[str, Any]) -> Sheet:
         "error",
     ]
     return Sheet("What foretells the lift", head, rows)
+
+
+def _predictors_by_arm(document: Mapping[str, Any]) -> Sheet:
+    """Of how many cases the sign is right, by arm, on the first day and over all days."""
+    rows = []
+    arms = list(document["predictors"][0]["right_by_arm"])
+    for one in document["predictors"]:
+        days = (one, one["whole_run"])
+        signs = [phrases.right(found["right_by_arm"].get(arm)) for found in days for arm in arms]
+        whole = one["whole_run"]
+        rows.append([one["words"], *signs, phrases.correlation(whole["spearman"]), phrases.ends(whole)])
+    names = [f"{when}: {arm_name(arm)}" for when in ("first day", "all days") for arm in arms]
+    head = ["foretells the sign of the lift", *names, "all days: rank correlation", "95%"]
+    return Sheet("What foretells the sign, by arm, and the lift of all days", head, rows)

@@ -9,14 +9,15 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from experiment.study import spread
 from experiment.study.measures import MEASURES
-from experiment.study.plan import ACCEPTED_SHARE, Claim, Point, Study
-from experiment.study.predictors import predictors
+from experiment.study.plan import ACCEPTED_SHARE, Claim, Point, Study, reference
+from experiment.study.predictors import WHOLE_RUN, predictors
 
 Cells = Mapping[tuple[str, int], Mapping[str, Any]]
 """(Name of the variant, seed) to the document of the cell."""
@@ -52,14 +53,9 @@ def document(name: str, study: Study, cells: Cells, points: Sequence[Point] | No
     """
     shown = list(study.points() if points is None else points)
     found = [point_document(study, point, cells) for point in shown]
-    if study.variant and not study.spread:  # the variants of a study of luck are no changes
-        for one in found[1:]:
-            one["against_first"] = _against(study, found[0], one, cells)
-            for claim, first in zip(one["claims"], found[0]["claims"], strict=True):
-                theirs = dict(zip(found[0]["seeds_done"], first["values"], strict=True))
-                ours = zip(one["seeds_done"], claim["values"], strict=True)
-                both = [(value, theirs[seed]) for seed, value in ours if seed in theirs]
-                claim["against_first"] = estimate(_less([a for a, _ in both], [b for _, b in both]))
+    base = reference(study, shown)
+    if base is not None:
+        _compare(study, found[shown.index(base)], found, cells)
     labels = [sweep.label or sweep.knob for sweep in study.sweep]
     return {
         "study": name,
@@ -74,6 +70,7 @@ def document(name: str, study: Study, cells: Cells, points: Sequence[Point] | No
         "cells": len(shown) * study.seeds,
         "programs": sorted({cell["program"] for cell in cells.values()}),
         "cpu_seconds": round(sum(cell["clock"]["cpu_seconds"] for cell in cells.values()), 1),
+        "reference": None if base is None else base.label,
         "measures": study.measures,
         "figure": study.figure,
         "spread": _spread(study, cells),
@@ -82,6 +79,19 @@ def document(name: str, study: Study, cells: Cells, points: Sequence[Point] | No
         "crossings": crossings(study, found),
         "predictors": _predictors(cells, shown) if "offpolicy" in study.extras else [],
     }
+
+
+def _compare(study: Study, base: Mapping[str, Any], points: Sequence[dict[str, Any]], cells: Cells) -> None:
+    """Puts into each other point, and its claims, what it changes against the point `base`."""
+    for one in points:
+        if one is base:
+            continue
+        one["against_reference"] = _against(study, base, one, cells)
+        for claim, first in zip(one["claims"], base["claims"], strict=True):
+            theirs = dict(zip(base["seeds_done"], first["values"], strict=True))
+            ours = zip(one["seeds_done"], claim["values"], strict=True)
+            both = [(value, theirs[seed]) for seed, value in ours if seed in theirs]
+            claim["against_reference"] = estimate(_less([a for a, _ in both], [b for _, b in both]))
 
 
 def point_document(study: Study, point: Point, cells: Cells) -> dict[str, Any]:
@@ -129,13 +139,18 @@ def point_document(study: Study, point: Point, cells: Cells) -> dict[str, Any]:
 
 
 def _predictors(cells: Cells, points: Sequence[Point]) -> list[dict[str, Any]]:
-    """What foretells the lift over all cells, and, `by_point`, the rank correlation at each point alone."""
+    """What foretells the first day's lift over all cells.
+
+    `by_point` is the rank correlation at each point alone, `whole_run` the same row for the lift of all days.
+    """
     rows = predictors(cells.values())
+    whole = {row["predictor"]: row for row in predictors(cells.values(), WHOLE_RUN)}
     alone = {
         point.label: predictors([cell for (name, _), cell in cells.items() if name == point.name])
         for point in points
     }
     for row in rows:
+        row["whole_run"] = whole[row["predictor"]]
         row["by_point"] = {
             label: next(one["spearman"] for one in own if one["predictor"] == row["predictor"])
             for label, own in alone.items()
@@ -207,36 +222,62 @@ def holds(claim: Claim, value: float | None) -> bool:
 
 
 def frontiers(study: Study, points: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """Where along one numeric knob the lead of all arms passes from one to another, see `_passing`."""
-    ordered = _along(study, points)
+    """Where along a numeric knob the lead of all arms passes from one to another, see `_passing`."""
     found = []
-    for low, high in itertools.pairwise(one for one in ordered if one["winner"]):
-        a, b = low["winner"]["first"], high["winner"]["first"]
-        if a != b:
-            found.append(_passing(a, b, low, high))
+    for row in _rows(study, points):
+        for low, high in itertools.pairwise(one for one in row.points if one["winner"]):
+            a, b = low["winner"]["first"], high["winner"]["first"]
+            if a != b:
+                found.append(_passing(row, a, b, low, high))
     return found
 
 
 def crossings(study: Study, points: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """Where along one numeric knob one arm of two overtakes the other, whoever leads, see `_passing`."""
+    """Where along a numeric knob one arm of two overtakes the other, whoever leads, see `_passing`."""
     found = []
-    for low, high in itertools.pairwise(_along(study, points)):
-        known = [arm for arm in low["arms"] if _lift(low, arm) is not None and _lift(high, arm) is not None]
-        for a, b in itertools.permutations(known, 2):
-            if _lift(low, a) > _lift(low, b) and _lift(high, a) < _lift(high, b):
-                found.append(_passing(a, b, low, high))
+    for row in _rows(study, points):
+        for low, high in itertools.pairwise(row.points):
+            arms = [a for a in low["arms"] if _lift(low, a) is not None and _lift(high, a) is not None]
+            for a, b in itertools.permutations(arms, 2):
+                if _lift(low, a) > _lift(low, b) and _lift(high, a) < _lift(high, b):
+                    found.append(_passing(row, a, b, low, high))
     return found
 
 
-def _along(study: Study, points: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
-    """The points by the value of the one knob; none where there is not one, or its values are no amounts."""
-    values = [one["value"] for one in points]
+@dataclass(frozen=True, slots=True)
+class _Row:
+    """Points along one knob.
+
+    Attributes:
+        place: of the knob among the study's. knob: its name. held: the other knob's name and value, if any.
+        points: by the knob's value.
+    """
+
+    place: int
+    knob: str
+    held: dict[str, Any]
+    points: list[Mapping[str, Any]]
+
+
+def _rows(study: Study, points: Sequence[Mapping[str, Any]]) -> list[_Row]:
+    """The rows and columns of the grid of one or two knobs; none where values are no amounts."""
+    values = [value for one in points for value in one["knob_values"]]
     numeric = all(isinstance(value, int | float) and not isinstance(value, bool) for value in values)
-    ordered = len(study.sweep) == 1 and numeric and not study.spread
-    return sorted(points, key=lambda one: one["value"]) if ordered else []
+    if not study.sweep or not numeric or study.spread:
+        return []
+    labels = [sweep.label or sweep.knob for sweep in study.sweep]
+    rows = []
+    for place, knob in enumerate(labels):
+        beside = 1 - place if len(labels) == 2 else None
+        kept = [None] if beside is None else dict.fromkeys(one["knob_values"][beside] for one in points)
+        for value in kept:
+            row = [one for one in points if beside is None or one["knob_values"][beside] == value]
+            held = {} if beside is None else {labels[beside]: value}
+            rows.append(_Row(place, knob, held, sorted(row, key=lambda one: one["knob_values"][place])))
+    return rows
 
 
-def _passing(a: str, b: str, low: Mapping[str, Any], high: Mapping[str, Any]) -> dict[str, Any]:
+def _passing(row: _Row, a: str, b: str, low: Mapping[str, Any], high: Mapping[str, Any]) -> dict[str, Any]:
     """From a below to b above: between which values, and where their mean expected lifts meet linearly.
 
     It is `sure` where both leads, paired by seed, have intervals that exclude 0.
@@ -244,8 +285,11 @@ def _passing(a: str, b: str, low: Mapping[str, Any], high: Mapping[str, Any]) ->
     gaps = [_lift(one, a) - _lift(one, b) for one in (low, high)]
     sure = all(lead["ci"] is not None and lead["ci"][0] > 0 for lead in (_lead(low, a, b), _lead(high, b, a)))
     share = gaps[0] / (gaps[0] - gaps[1]) if gaps[0] != gaps[1] else 0.5
-    at = low["value"] + share * (high["value"] - low["value"])
-    return {"from": a, "to": b, "between": [low["value"], high["value"]], "at": at, "sure": sure}
+    ends = [one["knob_values"][row.place] for one in (low, high)]
+    at = ends[0] + share * (ends[1] - ends[0])
+    return {
+        "knob": row.knob, "held": row.held, "from": a, "to": b, "between": ends, "at": at, "sure": sure,
+    }  # fmt: skip
 
 
 def _lead(point: Mapping[str, Any], a: str, b: str) -> dict[str, Any]:

@@ -12,20 +12,22 @@ from rich.text import Text
 
 from experiment.study import sheets
 from experiment.study.measures import MEASURES
-from experiment.study.phrases import brief, claim_span, luck, means, notes, passings
+from experiment.study.phrases import brief, claim_span, correlation, ends, luck, means, notes, passings, right
 from experiment.study.plan import Study
-from experiment.words import DASH, percent
+from experiment.words import DASH, arm_name, percent
 
 
 def render(document: Mapping[str, Any]) -> RenderableType:
     """The whole study."""
     parts: list[RenderableType] = [Text(), _title(document), Text(), _laid_out(sheets.figures(document))]
-    if any("against_first" in one for one in document["points"]):
+    if any(one["winner"] for one in document["points"]):
+        parts += [Text(), _laid_out(sheets.leaders(document))]
+    if any("against_reference" in one for one in document["points"]):
         parts += [Text(), _laid_out(sheets.changes(document))]
     if any(one["claims"] for one in document["points"]):
         parts += [Text(), claims_table(document)]
     if document.get("predictors"):
-        parts += [Text(), predictors_table(document)]
+        parts += [Text(), predictors_table(document), Text(), whole_run_table(document)]
     parts += [Text(line) for line in [*passings(document), *luck(document)]]
     parts += [Text(line, "yellow") for line in notes(document)]
     return Group(*parts)
@@ -40,20 +42,30 @@ def predictors_table(document: Mapping[str, Any]) -> RenderableType:
     for head in heads:
         table.add_column(head, justify="right", no_wrap=True)
     for one in document["predictors"]:
-        ends = one["spearman_ci"]
         table.add_row(
             one["words"],
             f"{one['right_sign']} of {one['cases']}",
-            _correlation(one["spearman"]),
-            DASH if ends is None else f"{ends[0]:.2f} … {ends[1]:.2f}".replace("-", "−"),
-            *(_correlation(one["by_point"][label]) for label in points),
+            correlation(one["spearman"]),
+            ends(one),
+            *(correlation(one["by_point"][label]) for label in points),
             percent(one["error"]).lstrip("+"),
         )
     return table
 
 
-def _correlation(value: float | None) -> str:
-    return DASH if value is None else f"{value:.2f}".replace("-", "−")
+def whole_run_table(document: Mapping[str, Any]) -> RenderableType:
+    """What foretells the lift of all days, a row as above."""
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False, padding=(0, 1, 0, 0))
+    table.add_column("foretells the\nlift of all days", no_wrap=True)
+    arms = list(document["predictors"][0]["right_by_arm"])
+    for head in ("right\nsign", *(f"of\n{arm_name(arm)}" for arm in arms), "rank\ncorr.", "95%"):
+        table.add_column(head, justify="right", no_wrap=True)
+    for one in document["predictors"]:
+        found = one["whole_run"]
+        counts = [f"{found['right_sign']} of {found['cases']}"]
+        counts += [right(found["right_by_arm"].get(arm)) for arm in arms]
+        table.add_row(one["words"], *counts, correlation(found["spearman"]), ends(found))
+    return table
 
 
 def _title(document: Mapping[str, Any]) -> Text:
@@ -87,9 +99,9 @@ def claims_table(document: Mapping[str, Any]) -> Table:
     table.add_column("holds in", justify="right", no_wrap=True)
     table.add_column("observed: holds in", justify="right", no_wrap=True)
     points = document["points"]
-    changes = any("against_first" in claim for one in points for claim in one["claims"])
+    changes = any("against_reference" in claim for one in points for claim in one["claims"])
     if changes:
-        table.add_column(f"change against {points[0]['label']}", justify="right", overflow="fold")
+        table.add_column(f"change against {document['reference']}", justify="right", overflow="fold")
     for place, claim in enumerate(points[0]["claims"]):
         for one in points:
             found = one["claims"][place]
@@ -99,7 +111,7 @@ def claims_table(document: Mapping[str, Any]) -> Table:
             row += [claim_span(found, width=False), f"{found['holds']} of {len(found['values'])}"]
             row.append(DASH if seen is None else f"{seen['holds']} of {len(seen['values'])}")
             if changes:
-                change, form = found.get("against_first"), MEASURES[found["measure"]].form
+                change, form = found.get("against_reference"), MEASURES[found["measure"]].form
                 row.append(DASH if change is None else brief(change, form, difference=True))
             table.add_row(*row, style={True: "green", False: "red", None: ""}[found["met"]])
     return table

@@ -7,9 +7,10 @@ import numpy as np
 import pytest
 import scipy.stats
 
+from experiment.study import markdown as study_markdown
 from experiment.study import plan as study_plan
 from experiment.study import table as study_table
-from experiment.study.predictors import PREDICTORS, pearson, predictors, spearman
+from experiment.study.predictors import PREDICTORS, TARGET, WHOLE_RUN, pearson, predictors, spearman
 from experiment.study.sweep import run_study
 
 
@@ -51,12 +52,22 @@ def test_the_best_predictor_comes_first():
     assert rows["offpolicy_dr"]["error"] == pytest.approx(0.01)
     assert rows["log_loss"]["error"] is None
     assert rows["log_loss"]["right_sign"] == rows["log_loss"]["cases"] == 40
+    assert rows["log_loss"]["right_by_arm"] == {"deep": [20, 20], "wide_deep": [20, 20]}
     low, high = rows["offpolicy_ips"]["spearman_ci"]
     assert low < rows["offpolicy_ips"]["spearman"] < high
     assert rows["offpolicy_snips"] | {"words": ""} == {
-        "predictor": "offpolicy_snips", "words": "", "cases": 0, "right_sign": 0, "spearman": None,
-        "spearman_ci": None, "pearson": None, "error": None,
+        "predictor": "offpolicy_snips", "words": "", "cases": 0, "right_sign": 0, "right_by_arm": {},
+        "spearman": None, "spearman_ci": None, "pearson": None, "error": None,
     }  # fmt: skip
+
+
+def test_what_is_foretold_may_be_another_lift():
+    arms = {"first_day_lift": 0.1, "expected_lift": -0.1, "offline_auc": 0.2}
+    cells = [cell(seed, deep=arms) for seed in range(3)]
+    for made in cells:
+        made["arms"]["wide"]["expected_lift"] = 0.0
+    right = {target: predictors(cells, target)[0]["right_by_arm"] for target in (TARGET, WHOLE_RUN)}
+    assert right == {TARGET: {"deep": [3, 3]}, WHOLE_RUN: {"deep": [0, 3]}}
 
 
 def test_a_study_counts_them(tmp_path):
@@ -82,3 +93,8 @@ def test_a_study_counts_them(tmp_path):
     shown = console.export_text()
     assert "foretells the" in shown
     assert " of 1 " in shown
+    assert "lift of all days" in shown
+    whole = [row["whole_run"] for row in document["predictors"]]
+    assert [row["cases"] for row in whole] == [1] * len(PREDICTORS)
+    text = study_markdown.markdown(document, "a command")
+    assert "| foretells the sign of the lift | first day: Deep | all days: Deep |" in text

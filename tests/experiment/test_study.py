@@ -343,6 +343,22 @@ def test_a_map_of_nothing_is_empty():
     assert not figure.figure(document, "expected_auc").data
 
 
+def test_an_own_ranker_is_an_arm_like_any_other(tmp_path, monkeypatch):
+    (tmp_path / "own_arm.py").write_text(
+        "from models.reference import Popularity\nclass Mine(Popularity):\n    pass\n"
+    )
+    monkeypatch.syspath_prepend(str(tmp_path))
+    own = {"arms": ["wide", "mine"], "set": {**SMALL["set"], "arms.mine.kind": "own_arm:Mine"}}
+    (cell,) = study_plan.cells(small(variant=[], seeds=1, claim=[], **own))
+    assert {name: arm.kind for name, arm in cell.config.arms.items()} == {
+        "wide": "wide",
+        "mine": "own_arm:Mine",
+    }
+    own["arms"] = ["wide", "yours"]
+    with pytest.raises(BadInput, match="arms: got 'yours', allowed: "):
+        study_plan.cells(small(variant=[], seeds=1, claim=[], **own))
+
+
 def test_an_own_rankers_code_counts(tmp_path, monkeypatch):
     module = tmp_path / "own_ranker.py"
     module.write_text("from models.reference import Popularity\nclass Mine(Popularity):\n    pass\n")

@@ -7,7 +7,7 @@ import scipy.stats
 
 from experiment.study import figure as study_figure
 from experiment.study import markdown as study_markdown
-from experiment.study import phrases
+from experiment.study import phrases, sheets
 from experiment.study import plan as study_plan
 from experiment.study import summary as study_summary
 from experiment.study import table as study_table
@@ -137,7 +137,7 @@ def test_arms_that_differ_by_luck_alone_have_no_winner():
     }
     document = study_summary.document("aa", study, cells_of(lifts))
     assert [one["winner"] for one in document["points"]] == [None, None]
-    assert all("against_first" not in one for one in document["points"])
+    assert all("against_reference" not in one for one in document["points"])
     seeds = small(
         spread="variants", variant=[], sweep=[{"knob": "experiment.training_seed", "values": [0, 1]}]
     )
@@ -168,15 +168,15 @@ def test_variants_are_held_against_the_first_by_seed():
         "frozen": {"wide": [0.0, 0.0], "deep": [0.02, 0.06]},
     }
     document = study_summary.document("small", study, cells_of(lifts))
-    change = document["points"][1]["against_first"]["deep"]["expected_lift"]
+    change = document["points"][1]["against_reference"]["deep"]["expected_lift"]
     assert change["mean"] == pytest.approx(0.01)
     assert change["sd"] == pytest.approx(0, abs=1e-12)
-    assert "against_first" not in document["points"][0]
-    assert document["points"][1]["claims"][0]["against_first"]["mean"] == pytest.approx(0.01)
+    assert "against_reference" not in document["points"][0]
+    assert document["points"][1]["claims"][0]["against_reference"]["mean"] == pytest.approx(0.01)
     cells = cells_of(lifts)
     del cells["default", 0]
     partial = study_summary.document("small", study, cells)
-    assert partial["points"][1]["claims"][0]["against_first"]["values"] == [pytest.approx(0.01)]
+    assert partial["points"][1]["claims"][0]["against_reference"]["values"] == [pytest.approx(0.01)]
 
 
 def test_a_study_under_way_says_so(swept):
@@ -218,6 +218,42 @@ def test_a_map_of_what_is_no_lift_is_of_differences_from_the_control():
             one["arms"][arm]["expected_auc"] = study_summary.estimate([auc])
     (shown,) = study_figure.figure(document, "expected_auc").data
     assert [list(row) for row in shown.text] == [["−0.0100"] * 2] * 2
+
+
+def test_each_row_and_column_of_two_knobs_has_its_frontier():
+    """Deep is ahead where few apps drift, and where many do, at other places."""
+    sweep = [{"knob": "world.drift", "values": [0.0, 0.2]}, {"knob": "world.apps", "values": [500, 900]}]
+    study = small(variant=[], sweep=sweep, claim=[])
+    gains = {"0.0, 500": -0.02, "0.0, 900": 0.01, "0.2, 500": 0.02, "0.2, 900": 0.03}
+    lifts = {name: {"wide": [0.0, 0.0], "deep": [gain, gain]} for name, gain in gains.items()}
+    document = study_summary.document("two", study, cells_of(lifts))
+    assert phrases.passings(document) == [
+        "world.drift, at world.apps 500: Wide leads up to about 0.1, Deep beyond (between 0 and 0.2).",
+        "world.apps, at world.drift 0: Wide leads up to about 767, Deep beyond (between 500 and 900).",
+    ]
+
+
+def test_values_of_a_knob_are_held_against_the_presets_own():
+    sweep = [{"knob": "world.drift", "values": [0.4, 0.17]}]
+    study = small(variant=[], sweep=sweep, claim=[ORDER])
+    lifts = {
+        "0.4": {"wide": [0.0, 0.0], "deep": [0.03, 0.05]},
+        "0.17": {"wide": [0.0, 0.0], "deep": [0.01, 0.02]},
+    }
+    document = study_summary.document("drift", study, cells_of(lifts))
+    assert document["reference"] == "0.17"
+    there, own = document["points"]
+    assert there["against_reference"]["deep"]["expected_lift"]["values"] == pytest.approx([0.02, 0.03])
+    assert there["claims"][0]["against_reference"]["values"] == pytest.approx([0.02, 0.03])
+    assert "against_reference" not in own
+    assert sheets.leaders(document).rows[0] == [
+        "0.4",
+        "Deep",
+        "+4.00% (−8.71% … +16.71%) before Wide",
+        "2 of 2",
+    ]
+    study = small(variant=[], sweep=[{"knob": "world.drift", "values": [0.3, 0.4]}], claim=[])
+    assert study_plan.reference(study, study.points()) is None
 
 
 def test_the_page_says_what_was_asked_and_what_was_found(swept, tmp_path):
