@@ -8,7 +8,8 @@ from pathlib import Path
 
 NO_FIGURES = (
     "bench/", "server/", "interference/", "study/claims_text.py", "study/figure.py", "study/markdown.py",
-    "study/page.py", "study/phrases.py", "study/plan.py", "study/predictors.py", "study/reproduce.py",
+    "study/page.py", "study/phrases.py", "study/plan.py", "study/predictor_figure.py", "study/predictors.py",
+    "study/reproduce.py",
     "study/sheets.py", "study/spread.py", "study/summary.py", "study/sweep.py", "study/table.py",
     "palette.py", "webpage.py",
 )  # fmt: skip

@@ -9,6 +9,7 @@ import scipy.stats
 
 from experiment.study import markdown as study_markdown
 from experiment.study import plan as study_plan
+from experiment.study import predictor_figure
 from experiment.study import table as study_table
 from experiment.study.predictors import PREDICTORS, TARGET, WHOLE_RUN, pearson, predictors, spearman
 from experiment.study.sweep import run_study
@@ -68,6 +69,18 @@ def test_what_is_foretold_may_be_another_lift():
         made["arms"]["wide"]["expected_lift"] = 0.0
     right = {target: predictors(cells, target)[0]["right_by_arm"] for target in (TARGET, WHOLE_RUN)}
     assert right == {TARGET: {"deep": [3, 3]}, WHOLE_RUN: {"deep": [0, 3]}}
+
+
+def test_the_picture_has_a_mark_for_each_case():
+    def found(*values):
+        return {"values": list(values)}
+
+    wide = {"offline_auc": found(0.8, 0.8), "first_day_lift": found(0.0, 0.0)}
+    deep = {"offline_auc": found(0.79, None), "first_day_lift": found(0.02, 0.03)}
+    document = {"points": [{"arms": {"wide": wide, "deep": deep}, "lifts": [{"control": "wide"}]}]}
+    auc, *others = predictor_figure.figure(document).data
+    assert (auc.name, list(auc.x), list(auc.y)) == ("Deep", [pytest.approx(-0.01)], [0.02])
+    assert [len(one.x) for one in others] == [0, 0]
 
 
 def test_a_study_counts_them(tmp_path):
