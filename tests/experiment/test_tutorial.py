@@ -1,5 +1,6 @@
 """The tutorial does what it says: its blocks are run in their order, in an empty folder."""
 
+import json
 import re
 import shlex
 import sys
@@ -17,8 +18,8 @@ def test_every_block_runs(tmp_path, monkeypatch):
     monkeypatch.setattr(sys, "path", [*sys.path, str(tmp_path)])
     said, names = "", {}
     for language, block in re.findall(r"```(\w+)\n(.*?)```", TUTORIAL.read_text("utf-8"), re.DOTALL):
-        file = re.match(r"# (\w+\.py)\n", block)
-        if language == "python" and file:
+        file = re.match(r"# (\w+\.(?:py|toml))\n", block)
+        if file:
             Path(file[1]).write_text(block)
         elif language == "python":
             exec(block, names)
@@ -29,10 +30,16 @@ def test_every_block_runs(tmp_path, monkeypatch):
                 if arguments[0] == "run":
                     arguments += ["--workers", "1", "--quiet", "--set", "experiment.days=1"]
                     arguments += ["--set", "world.apps=400"]
+                if arguments[0] == "study":
+                    arguments += ["--quiet", "--seeds", "1", "--set", "experiment.days=1"]
+                    arguments += ["--set", "world.apps=400"]
                 result = CliRunner().invoke(app, arguments)
                 assert result.exit_code == 0, f"{line}\n{result.output}"
                 said += result.output
     del sys.modules["my_ranker"]
     assert "All 18 checks hold." in said
     assert "taste vs Wide" in said
+    study = json.loads(Path("runs/studies/taste.json").read_bytes())
+    assert [list(point["arms"]) for point in study["points"]] == [["wide", "taste"]] * 2
+    assert study["failed"] == []
     assert names["report"]["arms"]["taste"]["impressions"] > 0
