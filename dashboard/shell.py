@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shlex
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -185,21 +185,38 @@ def chart(figure: Any, key: str, alt: str) -> None:
 
 def numbers(figure: Any) -> list[dict[str, Any]]:
     """The points of a figure's named traces as rows, with their intervals; columns are named by the axes."""
-    across = figure.layout.xaxis.title.text or "x"
-    along = figure.layout.yaxis.title.text or ("row" if figure.layout.yaxis.type == "category" else "y")
+    across = _titled(figure.select_xaxes()) or "x"
+    along = _titled(figure.select_yaxes()) or ("row" if figure.layout.yaxis.type == "category" else "y")
     quiet = {trace.name: trace for trace in figure.data if trace.hoverinfo == "skip"}
     rows: list[dict[str, Any]] = []
     for trace in figure.data:
         if trace.name is None or trace.x is None or trace.y is None or trace.hoverinfo == "skip":
             continue
+        if trace.type == "heatmap":
+            rows += _of_map(trace, across, along)
+            continue
         ends = _ends(trace, quiet)
         for at, (x, y) in enumerate(zip(trace.x, trace.y, strict=False)):
             low, high = ends.get(at, (None, None))
             rows.append({"series": trace.name, across: x, along: y, "low": low, "high": high})
-    if all(row["low"] is None for row in rows):
+    if all(row.get("low") is None for row in rows):
         for row in rows:
-            del row["low"], row["high"]
+            row.pop("low", None), row.pop("high", None)
     return rows
+
+
+def _titled(axes: Iterable[Any]) -> str | None:
+    """The title of the first axis that has one: maps below each other share theirs."""
+    return next((axis.title.text for axis in axes if axis.title.text), None)
+
+
+def _of_map(trace: Any, across: str, along: str) -> list[dict[str, Any]]:
+    """A row for each cell of a heat map."""
+    return [
+        {"series": trace.name, across: x, along: y, "value": value, "shown": text.replace("<br>", ", ")}
+        for y, values, texts in zip(trace.y, trace.z, trace.text, strict=True)
+        for x, value, text in zip(trace.x, values, texts, strict=True)
+    ]
 
 
 def _ends(trace: Any, quiet: Mapping[str, Any]) -> dict[int, tuple[float, float]]:

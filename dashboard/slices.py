@@ -11,7 +11,8 @@ from dashboard.figures import Interval, Line
 from dashboard.reading import Document, Run, document
 from experiment.slices.command import SLICES
 from experiment.slices.document import FORMAT
-from experiment.words import DASH, arm_name, interval, number, percent
+from experiment.slices.phrases import between, change, point, points, rate, share
+from experiment.words import DASH, arm_name, number, percent
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +31,7 @@ class Measure:
 
 MEASURES = {
     "lift": Measure("Lift over the control", "+.2~%"),
+    "expected_lift": Measure("Expected lift: by the true chances", "+.2~%"),
     "auc": Measure("AUC within the part", None),
     "over": Measure("Predicted less true chance", "+.2~%"),
     "rate": Measure("Acquisition rate", ".2~%", from_zero=True),
@@ -39,9 +41,12 @@ MEASURES = {
 """By their names in the document."""
 
 HEAD = (
-    "Part", "Arm", "Share", "Acquired", "True chance", "Predicted", "Over the truth, points", "AUC", "Lift",
-    "Interval",
+    "Part, arm", "Share", "Acquired", "True chance", "Predicted", "Over the truth, points",
+    "Predicted over acquired", "AUC", "Lift", "Expected lift",
 )  # fmt: skip
+
+INDENT, UNBROKEN = "\u2003", "\u202f"
+"""Spaces that a page keeps: a wide one, and a narrow one at which no line ends."""
 
 EXPLORED = {
     "distinct_apps": ("Different apps shown", None),
@@ -57,7 +62,7 @@ EXPLORED = {
 def found(run: Run) -> Document | None:
     """The run's slices; None where they have not been measured so, or the file is not what was written."""
     known = trusted(run, SLICES)
-    return known if known is not None and known["format"] == FORMAT else None
+    return known if known is not None and known.get("format") == FORMAT else None
 
 
 def trusted(run: Run, name: str) -> Document | None:
@@ -69,7 +74,7 @@ def lines(slices: Document, cut: str, measure: str) -> list[Line]:
     """A line per arm over the parts of a cut; the control has no lift."""
     made = []
     for arm, own in slices["arms"].items():
-        if measure == "lift" and arm == slices["control"]:
+        if measure in ("lift", "expected_lift") and arm == slices["control"]:
             continue
         rows = own["cuts"][cut]
         bands = [_pair(row.get(f"{measure}_ci")) for row in rows]
@@ -78,27 +83,49 @@ def lines(slices: Document, cut: str, measure: str) -> list[Line]:
 
 
 def rows(slices: Document, cut: str) -> list[list[str]]:
-    """The table of a cut: a row per part and arm."""
-    return [
-        _row(own["cuts"][cut][place], arm)
-        for place in range(len(slices["cuts"][cut]["parts"]))
-        for arm, own in slices["arms"].items()
-        if own["cuts"][cut][place]["impressions"]
-    ]
+    """The table of a cut: below each part, a row of figures and one of intervals per arm that showed it."""
+    level = _indented(f"{1 - slices['alpha']:.0%} interval")
+    made = []
+    for place, part in enumerate(slices["cuts"][cut]["parts"]):
+        own = {arm: found["cuts"][cut][place] for arm, found in slices["arms"].items()}
+        shown = {arm: one for arm, one in own.items() if one["impressions"]}
+        if shown:
+            made.append([part, *[""] * (len(HEAD) - 1)])
+        for arm, one in shown.items():
+            made += [[_indented(arm_name(arm)), *_figures(one)], [level, *_intervals(one)]]
+    return made
 
 
-def _row(one: Mapping[str, Any], arm: str) -> list[str]:
-    rates = [DASH if one[name] is None else f"{one[name]:.2%}" for name in ("rate", "chance", "predicted")]
+def _indented(name: str) -> str:
+    return INDENT + name.replace(" ", UNBROKEN)
+
+
+def _figures(one: Mapping[str, Any]) -> list[str]:
     return [
-        one["part"],
-        arm_name(arm),
-        f"{one['share']:.1%}",
-        *rates,
-        points(one["over"], one["over_ci"]),
+        share(one["share"]),
+        *(rate(one[name]) for name in ("rate", "chance", "predicted")),
+        point(one["over"]),
+        number(one["calibration"], 2),
         number(one["auc"]),
         percent(one["lift"]),
-        interval(one["lift_ci"]),
+        percent(one["expected_lift"]),
     ]
+
+
+def _intervals(one: Mapping[str, Any]) -> list[str]:
+    """Without their units, which stand above them; nothing where there is no interval."""
+    told = [
+        between(one["share_ci"]),
+        between(one["rate_ci"], 2),
+        DASH,
+        between(one["predicted_ci"], 2),
+        change(one["over_ci"], 2),
+        between(one["calibration_ci"], 2, 1),
+        between(one["auc_ci"], 3, 1),
+        change(one["lift_ci"]),
+        change(one["expected_lift_ci"]),
+    ]
+    return ["" if text == DASH else text.replace(" ", UNBROKEN) for text in told]
 
 
 def trust(slices: Document) -> list[list[str]]:
@@ -121,14 +148,6 @@ def explored(slices: Document, measure: str) -> list[Line]:
         if known:
             made.append(Line(arm, [day for day, _ in known], [value for _, value in known]))
     return made
-
-
-def points(value: float | None, ends: Sequence[float] | None) -> str:
-    """A difference of chances in percentage points, with its interval."""
-    if value is None:
-        return DASH
-    text = percent(value, 2).removesuffix("%")
-    return text if ends is None else f"{text} ({interval(list(ends), 2).removesuffix('%')})"
 
 
 def _pair(ends: Sequence[float] | None) -> Interval | None:

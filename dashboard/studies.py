@@ -1,4 +1,4 @@
-"""Sweeps of `storelift study`: `studies/*.json` beside the runs, as lines over a knob."""
+"""Studies of `storelift study`: `studies/*.json` beside the runs, as figures and rows."""
 
 from __future__ import annotations
 
@@ -8,8 +8,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from dashboard.figures import Line
+import plotly.graph_objects as go
+
+from dashboard.figures import Line, lifts
+from experiment.palette import inks
+from experiment.study.figure import amounts, caption, ordered, side_by_side, two_knobs
+from experiment.study.figure import figure as study_figure
 from experiment.words import arm_name, interval, percent
+
+LIFT = "expected_lift"
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,8 +25,8 @@ class Study:
 
     Attributes:
         name: of the file. title, question: for people. knob: what is turned. seeds: how many.
-        done, cells: how far it is. lines: an arm's lift over the knob. rows: who wins where.
-        frontiers: where the lead changes, a sentence each.
+        done, cells: how far it is. about: what is turned, and what the figure is of. rows: who wins where.
+        frontiers: where the lead changes, a sentence each. document: what it was read from.
     """
 
     name: str
@@ -29,9 +36,10 @@ class Study:
     seeds: int
     done: int
     cells: int
-    lines: list[Line]
+    about: str
     rows: list[list[str]]
     frontiers: list[str]
+    document: Mapping[str, Any]
 
 
 def found(root: Path) -> dict[str, Study]:
@@ -41,48 +49,91 @@ def found(root: Path) -> dict[str, Study]:
         try:
             document = json.loads(file.read_bytes())
             studies[file.stem] = read(file.stem, document)
-        except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        except (OSError, ValueError, LookupError, TypeError, AttributeError):
             continue
     return studies
 
 
 def read(name: str, document: Mapping[str, Any]) -> Study:
     """A study's document, ready to be shown. Raises KeyError and the like for another kind of document."""
-    points = document["points"]
-    by_arm: dict[str, list[tuple[Any, float, tuple[float, float] | None]]] = {}
-    for point in points:
-        for lift in point["lifts"]:
-            ends = lift.get("ci")
-            band = None if ends is None else (float(ends[0]), float(ends[1]))
-            by_arm.setdefault(str(lift["arm"]), []).append((_at(point), float(lift["expected_lift"]), band))
-    lines = [
-        Line(arm, [x for x, _, _ in rows], [y for _, y, _ in rows], [band for _, _, band in rows])
-        for arm, rows in by_arm.items()
-    ]
+    knob = str(document.get("knob") or name)
     return Study(
         name=name,
         title=str(document.get("title") or name),
         question=str(document.get("question") or ""),
-        knob=str(document.get("knob") or name),
-        seeds=len(document.get("seeds") or []),
+        knob=knob,
+        seeds=len(document["seeds"]),
         done=int(document.get("cells_done") or 0),
         cells=int(document.get("cells") or 0),
-        lines=lines,
-        rows=[_row(point) for point in points],
-        frontiers=[_frontier(one, str(document.get("knob"))) for one in document.get("frontiers") or []],
+        about=_about(document, knob),
+        rows=[_row(point) for point in ordered(document)],
+        frontiers=[_frontier(one, knob) for one in document.get("frontiers") or []],
+        document=document,
     )
 
 
-def _at(point: Mapping[str, Any]) -> Any:
-    """Where a point stands on the axis: its number, else its name."""
-    value = point["value"]
-    number = isinstance(value, int | float) and not isinstance(value, bool)
-    return value if number else str(point.get("label") or value)
+def _about(document: Mapping[str, Any], knob: str) -> str:
+    if two_knobs(document):
+        return f"Two knobs: {knob}. {caption(document, document['figure'])}"
+    turned = f"One knob: {knob}" if document.get("knobs") else "Variants side by side"
+    return f"{turned}. {caption(document, LIFT)}"
+
+
+def drawn(study: Study) -> tuple[go.Figure, str] | None:
+    """Lines over one knob, maps of two, dots of variants, and the takeaway; None until a cell is done."""
+    if two_knobs(study.document):
+        return _maps(study)
+    lines = _lines(study.document)
+    if not lines:
+        return None
+    along, labels = amounts(study.document), [_label(point) for point in ordered(study.document)]
+    hues = inks([line.arm for line in lines])
+    figure = lifts(lines, hues, band="95% interval over seeds", connected=along, x=study.knob)
+    if along:
+        last = ", ".join(f"{line.label} {percent(line.y[-1])}" for line in lines)
+        return figure, f"Expected lift over {study.knob}. At its last value: {last}"
+    figure.update_layout(hovermode="closest")
+    side_by_side(figure, labels)
+    means = [
+        f"{line.label} " + ", ".join(f"{percent(y)} ({x})" for x, y in zip(line.x, line.y, strict=True))
+        for line in lines
+    ]
+    return figure, f"Expected lift of each variant. {'; '.join(means)}"
+
+
+def _maps(study: Study) -> tuple[go.Figure, str] | None:
+    """The study's own maps, in the page's theme."""
+    figure = study_figure(study.document)
+    if not figure.data:
+        return None
+    figure.update_layout(title=None, template=None, hovermode="closest")
+    led = [f"{label}: {first}" for label, first, *_ in study.rows]
+    return figure, f"Who leads at each {study.knob}. {'; '.join(led)}"
+
+
+def _lines(document: Mapping[str, Any]) -> list[Line]:
+    """An arm's expected lift at each point."""
+    along = amounts(document)
+    by_arm: dict[str, list[tuple[Any, float, tuple[float, float] | None]]] = {}
+    for point in ordered(document):
+        for lift in point["lifts"]:
+            ends = lift.get("ci")
+            band = None if ends is None else (float(ends[0]), float(ends[1]))
+            at = point["value"] if along else _label(point)
+            by_arm.setdefault(str(lift["arm"]), []).append((at, float(lift["expected_lift"]), band))
+    return [
+        Line(arm, [x for x, _, _ in rows], [y for _, y, _ in rows], [band for _, _, band in rows])
+        for arm, rows in by_arm.items()
+    ]
+
+
+def _label(point: Mapping[str, Any]) -> str:
+    return str(point.get("label") or point["value"])
 
 
 def _row(point: Mapping[str, Any]) -> list[str]:
     winner = point.get("winner")
-    label, seeds = str(point.get("label") or point["value"]), len(point.get("seeds_done") or [])
+    label, seeds = _label(point), len(point.get("seeds_done") or [])
     if not winner:
         return [label, "–", "–", "–", str(seeds)]
     lead = winner["lead"]
@@ -93,7 +144,9 @@ def _row(point: Mapping[str, Any]) -> list[str]:
 
 def _frontier(one: Mapping[str, Any], knob: str) -> str:
     low, high = one["between"]
+    held = "".join(f"At {name} {value:g}: " for name, value in (one.get("held") or {}).items())
+    doubt = "" if one.get("sure", True) else ", by the means alone"
     return (
-        f"{arm_name(one['from'])} leads up to about {knob} = {one['at']:.3g}, {arm_name(one['to'])} above "
-        f"(between {low:g} and {high:g}{'' if one.get('sure', True) else ', by the means alone'})."
+        f"{held}{arm_name(one['from'])} leads up to about {one.get('knob') or knob} = {one['at']:.3g}, "
+        f"{arm_name(one['to'])} above (between {low:g} and {high:g}{doubt})."
     )

@@ -222,13 +222,13 @@ else:
         )
     )
 
-shell.heading("Studies", "One knob of the world turned, several seeds: which ranker wins where.")
+shell.heading("Studies", "Settings changed on purpose, several seeds each: which ranker wins where.")
 known_studies = studies.found(shell.root())
 if not known_studies:
     st.html(
         markup.empty(
             "No study here yet",
-            "A study sweeps a knob over seeds, such as the drift of the exceptions or the catalogue:",
+            "A study sweeps settings over seeds, such as the drift of the exceptions or the catalogue:",
             f"storelift study drift --root {shlex.quote(str(shell.root()))}",
         )
     )
@@ -237,16 +237,12 @@ else:
     study = known_studies[which]
     st.markdown(f"**{study.title}**")
     st.caption(f"{study.question} {study.seeds} seeds; {study.done} of {study.cells} cells done.")
-    if study.lines:
-        hues = inks([line.arm for line in study.lines])
-        last = ", ".join(f"{line.label} {percent(line.y[-1])}" for line in study.lines)
-        shell.chart(
-            figures.lifts(study.lines, hues, band="95% interval over seeds", x=study.knob),
-            key="study-lines",
-            alt=f"Expected lift over {study.knob}. At its last value: {last}",
-        )
+    shown_study = studies.drawn(study)
+    if shown_study is None:
+        st.html(markup.empty("No cell is done yet", "The figure appears as the study goes on."))
     else:
-        st.html(markup.empty("No cell is done yet", "Lines appear as the study goes on."))
+        shell.chart(shown_study[0], key=f"study-{which}", alt=shown_study[1])
+    st.caption(study.about)
     for sentence in study.frontiers:
         st.markdown(f"- {sentence}")
     if study.rows:

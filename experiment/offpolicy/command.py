@@ -105,7 +105,11 @@ def register(app: typer.Typer) -> None:
             bool, typer.Option("--json", help="One JSON document, and nothing else, on standard output.")
         ] = False,
     ) -> None:
-        """Estimate each arm's lift from production's log, before it has served anybody."""
+        """Estimate each arm's lift from production's log, before it has served anybody.
+
+        By the direct method, IPS, SNIPS and doubly robust, with weights by an app's own position or by its
+        exposure over all positions, beside the truth.
+        """
         document = offpolicy(run_dir, clip)
         if as_json:
             typer.echo(json.dumps(document, indent=2, ensure_ascii=False, allow_nan=False))

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from experiment import options
+from experiment.slices.cuts import CUTS
 from experiment.watching import Tell, counted
 
 if TYPE_CHECKING:
@@ -104,7 +105,7 @@ def register(app: typer.Typer) -> None:
     def slices(
         run_dir: Annotated[Path, typer.Argument(metavar="DIR", help="A finished run.")],
         cut: Annotated[
-            str | None, typer.Option(metavar="CUT", help="One cut: pair, exception, stale, age, …")
+            str | None, typer.Option(metavar="CUT", help=f"One cut, with every interval: {', '.join(CUTS)}.")
         ] = None,
         workers: Annotated[
             int | None, typer.Option(help="Worker processes; 0 takes one per core, else as the run did.")
@@ -118,7 +119,6 @@ def register(app: typer.Typer) -> None:
     ) -> None:
         """Part what each arm showed by what it could know, and count what it explored."""
         from experiment.errors import BadInput
-        from experiment.slices.cuts import CUTS
         from experiment.watching import watched
 
         if cut is not None and cut not in CUTS:

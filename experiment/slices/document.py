@@ -16,11 +16,18 @@ from experiment.stats.moments import Moments, X, Y
 if TYPE_CHECKING:
     from experiment.slices.measure import ArmSlices
 
-FORMAT = 2
+FORMAT = 3
 """One of another format is measured anew."""
 
-INTERVALS = ("share", "rate", "predicted", "over", "calibration")
-"""Ratios that are given with an interval; the true chance is what they are held against."""
+INTERVALS = {
+    "share": (0.0, 1.0),
+    "rate": (0.0, 1.0),
+    "predicted": (0.0, 1.0),
+    "over": (-1.0, 1.0),
+    "calibration": (0.0, math.inf),
+}
+"""Ratios that are given with an interval, and what they can be, which cuts off an interval's ends; the true
+chance is what they are held against."""
 
 
 def build(config: Config, arms: Sequence[ArmSlices], days: Sequence[int]) -> dict[str, Any]:
@@ -77,7 +84,10 @@ def _cut(name: str, found: ArmSlices, control: ArmSlices | None, alpha: float) -
         for ratio_name, found_rates in values.items():
             row[ratio_name] = _plain(found_rates.rate[at])
             if ratio_name in INTERVALS:
-                row[f"{ratio_name}_ci"] = _ends(_interval(found_rates.rate[at], found_rates.se[at], q))
+                ends = _interval(found_rates.rate[at], found_rates.se[at], q)
+                row[f"{ratio_name}_ci"] = _ends(np.clip(ends, *INTERVALS[ratio_name]))
+        if row["acquisitions"] in (0, row["impressions"]):  # users who are all alike tell nothing of the rest
+            row["rate_ci"] = None
         row |= {
             "auc": _plain(aucs.auc[at]),
             "auc_ci": _ends(auc_ci[at]),
@@ -85,6 +95,7 @@ def _cut(name: str, found: ArmSlices, control: ArmSlices | None, alpha: float) -
             "lift": None if lifts is None else _plain(lifts.lift[at]),
             "lift_ci": None if lifts is None else _ends(lifts.lift_ci[at]),
             "expected_lift": None if expected is None else _plain(expected.lift[at]),
+            "expected_lift_ci": None if expected is None else _ends(expected.lift_ci[at]),
         }
         rows.append(row)
     return rows

@@ -195,9 +195,9 @@ def _heat_maps(document: Mapping[str, Any], measure: str) -> Any:
             col=1,
         )
     made.update_annotations(font_size=14)
-    made.update_xaxes(type="category", showgrid=False)
+    made.update_xaxes(type="category", showgrid=False, ticks="")
     made.update_xaxes(title_text=document["knobs"][0], row=len(titles), col=1)
-    made.update_yaxes(type="category", showgrid=False, automargin=True)
+    made.update_yaxes(type="category", showgrid=False, ticks="", automargin=True)
     made.update_yaxes(title_text=document["knobs"][1], row=len(titles) // 2 + 1, col=1)
     margin = {"t": 40, "b": 60, "l": 60, "r": 20}
     made.update_layout(height=len(titles) * (tall + BETWEEN) - BETWEEN + 100, margin=margin)
@@ -248,7 +248,7 @@ def caption(document: Mapping[str, Any], measure: str) -> str:
     if two_knobs(document):
         return f"Means of {words} over {over} seeds, against the control; blue is better, red is worse."
     base = None if document.get("knobs") else document.get("reference")
-    held = "" if base is None else f" The variant that the others are held against: {base}."
+    held = "" if base is None else f" The others are held against {base}."
     return f"Means of {words} over {over} seeds, with 95% t-intervals.{held}"
 
 

@@ -229,7 +229,10 @@ def register(app: typer.Typer) -> None:
         ] = False,
         quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress.")] = False,
     ) -> None:
-        """Sweep settings and seeds: who wins where, with intervals over seeds."""
+        """Sweep settings and seeds: who wins where, with intervals over seeds.
+
+        A study is one TOML file, of settings as `storelift config show` has them; docs/tutorial.md shows one.
+        """
         from rich.console import Console
 
         from experiment.loading import parse_overrides

@@ -275,6 +275,7 @@ def sliced() -> dict[str, Any]:
         values |= {"auc": 0.8, "over": over}
         ends = {f"{name}_ci": [values[name] - 0.005, values[name] + 0.005] for name in values}
         ends["lift_ci"] = None if lift is None else [lift - 0.05, lift + 0.05]
+        ends["expected_lift_ci"] = None if lift is None else [lift - 0.03, lift + 0.01]
         return {
             "part": part,
             "impressions": shown,

@@ -23,6 +23,7 @@ from dashboard.forests import Leaf
 from dashboard.lab_figures import Judgement, Spot
 from dashboard.reading import read
 from experiment.palette import KNOWN, inks
+from experiment.slices.document import FORMAT
 
 INKS = inks(["wide", "deep", "wide_deep"])
 
@@ -196,41 +197,113 @@ def test_timings_are_found_wherever_they_stand():
     assert second.name == "http"
 
 
-def test_studies_are_lines_over_a_knob(tmp_path):
-    def point(value, lift):
-        lead = {"mean": 0.02, "ci": [0.01, 0.03], "n": 3}
-        return {
-            "label": str(value),
-            "value": value,
-            "seeds_done": [0, 1, 2],
-            "lifts": [
-                {"arm": "deep", "control": "wide", "expected_lift": lift, "ci": [lift - 0.1, lift + 0.1]}
-            ],
-            "winner": {"first": "deep", "second": "wide", "lead": lead, "ahead": 2},
-        }
-
-    document = {
-        "title": "Drift",
-        "question": "When?",
-        "knob": "world.drift",
-        "seeds": [0, 1, 2],
-        "cells_done": 5,
-        "cells": 6,
-        "points": [point(0.1, 0.01), point(0.2, 0.02)],
-        "frontiers": [{"from": "wide", "to": "deep", "between": [0.1, 0.2], "at": 0.15}],
+def study_point(value, lift, label=None, knob_values=None):
+    """A point of a study at which Deep lifts by `lift`, and leads."""
+    lead = {"mean": 0.02, "ci": [0.01, 0.03], "n": 3}
+    return {
+        "label": str(value) if label is None else label,
+        "value": value,
+        "knob_values": [value] if knob_values is None else knob_values,
+        "seeds_done": [0, 1, 2],
+        "arms": {
+            "wide": {"expected_lift": {"mean": 0.0, "ci": None}},
+            "deep": {"expected_lift": {"mean": lift, "ci": None}},
+        },
+        "lifts": [{"arm": "deep", "control": "wide", "expected_lift": lift, "ci": [lift - 0.1, lift + 0.1]}],
+        "winner": {"first": "deep", "second": "wide", "lead": lead, "ahead": 2},
     }
+
+
+def study_document(points, knobs, **changes):
+    return {
+        "title": "T", "question": "When?", "knob": " × ".join(knobs) or "variant", "knobs": knobs,
+        "seeds": [0, 1, 2], "cells_done": 5, "cells": 6, "figure": "expected_lift", "points": points,
+        "frontiers": [], "spread": [], "reference": None, **changes,
+    }  # fmt: skip
+
+
+def test_studies_are_lines_over_a_knob(tmp_path):
+    document = study_document(
+        [study_point(0.2, 0.02), study_point(0.1, 0.01)],
+        ["world.drift"],
+        frontiers=[{"from": "wide", "to": "deep", "between": [0.1, 0.2], "at": 0.15}],
+    )
     folder = tmp_path / "studies"
     folder.mkdir()
     (folder / "drift.json").write_text(json.dumps(document))
     (folder / "other.json").write_text('{"points": 3}')
     (folder / "torn.json").write_text("{")
     (study,) = studies.found(tmp_path).values()
-    (line,) = study.lines
-    assert line.x == [0.1, 0.2]
-    assert line.y == [0.01, 0.02]
+    figure, takeaway = studies.drawn(study)
+    deep = named(figure, "Deep")
+    assert (list(deep.x), list(deep.y), deep.mode) == ([0.1, 0.2], [0.01, 0.02], "lines+markers")
+    assert takeaway == "Expected lift over world.drift. At its last value: Deep +2.0%"
+    assert study.about.startswith("One knob: world.drift. Means of expected lift over 3 seeds")
     assert study.rows[0] == ["0.1", "Deep", "+2.0% (+1.0 … +3.0%) before Wide", "2 of 3", "3"]
     assert study.frontiers == ["Wide leads up to about world.drift = 0.15, Deep above (between 0.1 and 0.2)."]
     assert studies.found(tmp_path / "nowhere") == {}
+
+
+def test_a_study_of_variants_is_dots_by_number_that_nothing_joins():
+    points = [
+        study_point("16000", 0.03, "16,000 apps, the default"),
+        study_point("4000", 0.01, "4,000 apps"),
+        study_point("8000", 0.02, "8,000 apps"),
+    ]
+    study = studies.read("sparsity", study_document(points, [], reference=points[0]["label"]))
+    figure, takeaway = studies.drawn(study)
+    deep, labels = named(figure, "Deep"), ["4,000 apps", "8,000 apps", "16,000 apps, the default"]
+    assert (list(deep.x), list(deep.y), deep.mode) == (labels, [0.01, 0.02, 0.03], "markers")
+    assert not [trace for trace in figure.data if "lines" in trace.mode]
+    assert list(figure.layout.xaxis.categoryarray) == labels == [row[0] for row in study.rows]
+    assert list(deep.error_y.array) == pytest.approx([0.1] * 3)
+    assert study.about.startswith("Variants side by side.")
+    assert study.about.endswith("The others are held against 16,000 apps, the default.")
+    assert "Deep +1.0% (4,000 apps)" in takeaway
+
+
+def test_training_seeds_have_no_order_to_draw_a_line_along():
+    document = study_document([study_point(0, 0.01), study_point(1, 0.02)], ["training seeds"], spread=[{}])
+    figure, _ = studies.drawn(studies.read("luck", document))
+    assert named(figure, "Deep").mode == "markers"
+    assert figure.layout.xaxis.type == "category"
+
+
+def test_a_study_of_two_knobs_is_maps_below_each_other():
+    grid = [(1.0, 0.4), (1.0, 0.0), (2.05, 0.4), (2.05, 0.0)]
+    points = [
+        study_point(f"{a}, {b}", place / 100, knob_values=[a, b]) for place, (a, b) in enumerate(grid, 1)
+    ]
+    crossing = {"knob": "share", "held": {"weight": 2.05}, "from": "wide", "to": "deep", "between": [0.0, 0.4]}
+    document = study_document(points, ["weight", "share"], frontiers=[crossing | {"at": 0.1}])
+    study = studies.read("frontier", document)
+    figure, takeaway = studies.drawn(study)
+    assert [trace.type for trace in figure.data] == ["heatmap", "heatmap"]
+    deep, leads = figure.data
+    assert (list(deep.x), list(deep.y)) == (["1", "2.05"], ["0", "0.4"])
+    assert [list(row) for row in deep.z] == [[0.02, 0.04], [0.01, 0.03]]
+    assert figure.layout.yaxis.domain[0] > figure.layout.yaxis2.domain[1]
+    assert figure.layout.title.text is None
+    assert [row[0] for row in study.rows] == ["1.0, 0.0", "1.0, 0.4", "2.05, 0.0", "2.05, 0.4"]
+    assert study.about.startswith("Two knobs: weight × share. ")
+    assert study.frontiers == [
+        "At weight 2.05: Wide leads up to about share = 0.1, Deep above (between 0 and 0.4)."
+    ]
+    assert takeaway.startswith("Who leads at each weight × share. 1.0, 0.0: Deep;")
+    rows = shell.numbers(figure)
+    assert rows[1] == {
+        "series": "Deep: expected lift", "weight": "2.05", "share": "0", "value": 0.04, "shown": "+4.0%",
+    }  # fmt: skip
+    assert rows[-1]["shown"] == "Deep, 2 of 3, +2.0%"
+    assert leads.name == rows[-1]["series"]
+
+
+@pytest.mark.parametrize("knobs", [[], ["a"], ["a", "b"]])
+def test_a_study_of_which_no_cell_is_done_has_no_figure(knobs):
+    point = study_point("x", 0.0, knob_values=[1, 2]) | {"arms": {}, "lifts": [], "winner": None}
+    study = studies.read("new", study_document([point], knobs))
+    assert studies.drawn(study) is None
+    assert study.rows == [["x", "–", "–", "–", "3"]]
 
 
 def test_calibration_curves_hold_the_top_of_every_request(shared):
@@ -252,20 +325,43 @@ def test_slices_are_lines_over_parts_with_their_intervals(sliced):
     assert list(wide.error_y.array) == pytest.approx([0.005, 0.005])
     assert figure.layout.xaxis.ticktext[0] == "no exception,<br>now or then"
     assert [line.arm for line in slices.lines(sliced, "stale", "lift")] == ["deep"]
+    (expected,) = slices.lines(sliced, "stale", "expected_lift")
+    assert (expected.arm, expected.y[1]) == ("deep", None)
+    assert expected.y[0] == pytest.approx(0.09)
+    assert expected.bands[0] == pytest.approx((0.07, 0.11))
 
 
 def test_slices_as_rows_and_exploration_by_day(sliced):
     rows = slices.rows(sliced, "stale")
-    assert [row[:2] for row in rows] == [
-        ["no exception, now or then", "Wide"],
-        ["no exception, now or then", "Deep"],
-        ["in favour, gone 1-3 days", "Wide"],
+    assert {len(row) for row in rows} == {len(slices.HEAD)}
+    assert [row[0].strip().replace("\u202f", " ") for row in rows] == [
+        "no exception, now or then",
+        *("Wide", "95% interval", "Deep", "95% interval"),
+        "in favour, gone 1-3 days",
+        *("Wide", "95% interval"),
     ]  # a part that an arm never showed has no row
-    assert rows[1][-2:] == ["+10.0%", "+5.0 … +15.0%"]
-    assert rows[0][6] == "+1.00 (+0.50 … +1.50)"
+    assert not any(rows[0][1:])
+    deep = {head: (value, ends.replace("\u202f", " ")) for head, value, ends in _columns(*rows[3:5])}
+    assert deep == {
+        "Share": ("50.0%", "49.5 … 50.5"),
+        "Acquired": ("10.00%", "9.50 … 10.50"),
+        "True chance": ("9.00%", ""),
+        "Predicted": ("10.00%", "9.50 … 10.50"),
+        "Over the truth, points": ("+1.00", "+0.50 … +1.50"),
+        "Predicted over acquired": ("1.00", "0.99 … 1.00"),
+        "AUC": ("0.800", "0.795 … 0.805"),
+        "Lift": ("+10.0%", "+5.0 … +15.0"),
+        "Expected lift": ("+9.0%", "+7.0 … +11.0"),
+    }
+    assert rows[1][-2:] == ["–", "–"]
+    assert rows[2][-2:] == ["", ""]
     assert slices.trust(sliced)[0] == ["Wide", "+0.50 (+0.40 … +0.60)", "–"]
     assert [line.y for line in slices.explored(sliced, "new_pair_share")] == [[0.2], [0.3]]
     assert slices.explored(sliced, "found_rules") == []
+
+
+def _columns(figures, intervals):
+    return list(zip(slices.HEAD, figures, intervals, strict=True))[1:]
 
 
 def test_a_file_that_was_changed_is_not_shown(maker, sliced):
@@ -276,7 +372,7 @@ def test_a_file_that_was_changed_is_not_shown(maker, sliced):
     folder.write_json(folder.path / "metrics" / "slices.json", sliced)
     folder.finish_day(3)
     assert slices.found(read(folder.path)) == sliced
-    folder.write_json(folder.path / "metrics" / "slices.json", {**sliced, "format": 1})
+    folder.write_json(folder.path / "metrics" / "slices.json", {**sliced, "format": FORMAT - 1})
     folder.finish_day(3)
     assert slices.found(read(folder.path)) is None
     (folder.path / "metrics" / "slices.json").write_text("{}")

@@ -209,7 +209,8 @@ def test_slices_and_the_world_are_read_from_the_run(window, maker, sliced, says)
     assert not at.exception
     said = says(at)
     assert "in favour, gone 1-3 days" in said
-    assert "+1.00 (+0.50 … +1.50)" in said
+    assert "+0.50\u202f…\u202f+1.50" in said
+    assert "Expected lift" in said
     assert "leaves 0% of R" in said
     at.selectbox(key="of-parts").set_value("auc").run()
     assert not at.exception
@@ -266,7 +267,7 @@ def test_designs_are_shown(window, maker, says):
     assert "1 of 2" in said
 
 
-def test_a_study_is_shown(window, maker, says):
+def test_studies_are_shown(window, maker, says):
     maker.run(requests=False)
     (maker.root / "studies").mkdir()
     lead = {"mean": 0.02, "ci": None, "n": 1}
@@ -275,9 +276,19 @@ def test_a_study_is_shown(window, maker, says):
     points = [{"label": "a x b", "value": "a x b", "lifts": lifts, "winner": winner, "seeds_done": [0]}]
     document = {"title": "<i>T</i>", "knob": "k", "seeds": [0], "points": points, "cells": 1, "cells_done": 1}
     (maker.root / "studies" / "sweep.json").write_text(json.dumps(document))
+    auc = {arm: {"expected_auc": {"mean": 0.8, "ci": None}} for arm in ("wide", "deep")}
+    grid = [point | {"knob_values": [1, 2], "arms": auc} for point in points]
+    two = document | {"knob": "a × b", "knobs": ["a", "b"], "figure": "expected_auc", "points": grid}
+    (maker.root / "studies" / "two.json").write_text(json.dumps(two))
     at = window(maker.root, page="generalise")
     assert not at.exception
-    assert "before Wide" in says(at)
+    said = says(at)
+    assert "before Wide" in said
+    assert "Variants side by side." in said
+    at.selectbox(key="study").set_value("two").run()
+    assert not at.exception
+    assert "Two knobs: a × b. Means of expected AUC" in says(at)
+    assert any("less Wide" in chart.proto.spec for chart in at.get("plotly_chart"))
 
 
 def test_sql_on_the_data_page(window, shared):

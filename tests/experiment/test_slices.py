@@ -3,8 +3,10 @@
 import dataclasses
 import io
 import json
+import re
 import shutil
 from collections import Counter
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -17,14 +19,17 @@ from experiment.daily import day_log, day_truth
 from experiment.errors import BadInput
 from experiment.folder.rundir import RunFolder
 from experiment.loading import load
-from experiment.slices import auc, cuts, seen
+from experiment.slices import auc, cuts, phrases, seen
+from experiment.slices.auc import PartAucs
 from experiment.slices.command import SLICES, find_slices
 from experiment.slices.cuts import CUTS
-from experiment.slices.measure import _excess
+from experiment.slices.document import FORMAT, build
+from experiment.slices.measure import ArmSlices, _excess, ratios
 from experiment.slices.parting import part
 from experiment.slices.rules import Rules
 from experiment.slices.seen import Seen
 from experiment.slices.table import render
+from experiment.stats.moments import Moments
 from experiment.study.cell import drop
 from experiment.worlds import world_of
 from models import evaluation
@@ -70,6 +75,16 @@ def test_it_is_saved_listed_and_not_measured_again(run, found, monkeypatch):
     assert find_slices(run) == found
 
 
+def test_a_document_of_another_format_is_measured_anew(run, found, tmp_path):
+    copy = shutil.copytree(run, tmp_path / "copy")
+    folder = RunFolder.open(copy)
+    with folder.locked():
+        folder.write_json(copy / SLICES, {"format": FORMAT - 1})
+        folder.finish_day(2)
+    assert find_slices(copy) == found
+    assert json.loads((copy / SLICES).read_bytes()) == found
+
+
 def test_what_knows_the_truth_neither_generalises_nor_memorises_too_much(found):
     oracle = found["arms"]["oracle"]
     assert oracle["over_generalisation"]["value"] == pytest.approx(0.0, abs=1e-6)
@@ -80,7 +95,8 @@ def test_what_knows_the_truth_neither_generalises_nor_memorises_too_much(found):
     assert wide["over_generalisation"]["value"] == nothing["over"] != 0
     assert wide["over_generalisation"]["impressions"] == nothing["impressions"]
     assert wide["cuts"]["pair"][3]["lift"] is None
-    assert oracle["cuts"]["pair"][3]["expected_lift"] > 0
+    above = oracle["cuts"]["pair"][3]
+    assert 0 < above["expected_lift_ci"][0] < above["expected_lift"] < above["expected_lift_ci"][1]
 
 
 def test_the_parts_of_a_day_are_those_that_sets_tell(run):
@@ -259,22 +275,151 @@ def _pairs(run, config, arm, day):
         yield from ((i, a) for i in installed if i != NO_APP for a in shown)
 
 
-def test_the_tables_fit_eighty_columns(found):
-    for width in (80, 130):
-        console = Console(width=width, record=True, file=io.StringIO())
-        console.print(render(found, width))
-        text = console.export_text()
-        assert all(cut.meaning.split()[0] in text for cut in CUTS.values())
-        assert "over-memorisation" in text
-        assert "…" not in text.replace(" … ", "")  # nothing was cut off
+def _arm(arm, sums):
+    """What would have been found of an arm with these sums [parts, users, 4] in the cut `history`."""
+    made = {name: Moments.from_users(*both) for name, both in ratios(sums, sums[..., 0].sum(axis=0)).items()}
+    nan = np.full(len(sums), np.nan)
+    return ArmSlices(arm, False, {"history": made}, {"history": PartAucs(nan, nan, nan)}, None, {})
 
 
-def test_the_command(run, found):
+def _users(rng, users, level):
+    """Users of different taste, and for each the labels that the coin gave."""
+    sums = np.zeros((4, users, 4))
+    sums[..., 0] = rng.integers(1, 30, (4, users))
+    sums[..., 2] = sums[..., 0] * level * rng.gamma(2.0, 0.5, users)
+    sums[..., 1] = rng.poisson(sums[..., 2])
+    sums[..., 3] = 1.1 * sums[..., 2]
+    return sums
+
+
+def _document(control, treatment):
+    return build(load("tiny", arms="wide,deep"), [_arm("wide", control), _arm("deep", treatment)], [1])
+
+
+def test_the_interval_of_the_expected_lift_is_that_of_users_drawn_again():
+    rng = np.random.default_rng(3)
+    sides = _users(rng, 1500, 0.05), _users(rng, 1500, 0.06)
+    draws = []
+    for _ in range(2000):
+        c, t = (side[1][rng.integers(0, side.shape[1], side.shape[1])].sum(axis=0) for side in sides)
+        draws.append([(t[at] / t[0]) / (c[at] / c[0]) - 1 for at in (1, 2)])
+    row = _document(*sides)["arms"]["deep"]["cuts"]["history"][1]
+    for at, name in enumerate(("lift", "expected_lift")):
+        low, high = row[f"{name}_ci"]
+        assert low < row[name] < high
+        drawn = np.quantile(np.array(draws)[:, at], [0.025, 0.975])
+        assert [low, high] == pytest.approx(drawn.tolist(), abs=0.1 * (high - low))
+    assert np.ptp(row["expected_lift_ci"]) < 0.9 * np.ptp(row["lift_ci"])  # it is free of the coin
+
+
+def test_what_has_no_interval_has_none():
+    rng = np.random.default_rng(4)
+    control, treatment = _users(rng, 300, 0.05), _users(rng, 300, 0.06)
+    treatment[0, :, 1] = 0.0  # nobody acquired
+    treatment[2] = 0.0  # nothing was shown
+    treatment[3, 1:] = 0.0  # one user, and few impressions
+    treatment[3, 0] = [1.0, 1.0, 0.5, 0.5]
+    document = _document(control, treatment)
+    assert all(row["expected_lift_ci"] is None for row in document["arms"]["wide"]["cuts"]["history"])
+    rows = document["arms"]["deep"]["cuts"]["history"]
+    assert (rows[0]["rate"], rows[0]["rate_ci"], rows[0]["lift_ci"]) == (0.0, None, None)
+    assert rows[0]["expected_lift_ci"] is not None  # chances are never 0
+    assert rows[1]["rate_ci"] is not None
+    assert (rows[2]["expected_lift"], rows[2]["expected_lift_ci"], rows[2]["rate_ci"]) == (None, None, None)
+    low, high = rows[3]["share_ci"]
+    assert low == 0.0 < rows[3]["share"] < high  # a share is not below 0
+
+
+def _printed(found, width, cut=None):
+    console = Console(width=width, record=True, file=io.StringIO(), highlight=False)
+    console.print(render(found, width, cut))
+    text = console.export_text()
+    assert max(map(len, text.splitlines())) <= width
+    assert "…" not in text.replace(" … ", "")  # nothing was cut off
+    return text
+
+
+@pytest.mark.parametrize("width", [80, 130, 144, 200])
+def test_the_tables_fit_their_terminal(found, width):
+    text = _printed(found, width)
+    assert all(cut.meaning.split()[0] in text for cut in CUTS.values())
+    assert "over-memorisation" in text
+    oracle = found["arms"]["oracle"]["cuts"]["pair"][3]
+    (line,) = [line for line in _below(text, "more often") if line.startswith("  Oracle")]
+    cells = line.split()
+    assert cells[1:6] == [
+        f"{oracle['share']:.1%}",
+        *(f"{oracle[name]:.2%}" for name in ("rate", "chance", "predicted")),
+        f"{oracle['calibration']:.2f}",
+    ]
+    assert (f"{oracle['auc_ci'][0]:.3f} … " in line) == (width >= 144)
+
+
+def _below(text, part):
+    """The lines below a part's name, of its first table."""
+    lines = text.splitlines()
+    at = [line.strip() for line in lines].index(part)
+    return lines[at + 1 : at + 3]
+
+
+def test_a_cut_by_itself_has_every_interval_in_eighty_columns(found):
+    alone = {**found, "alpha": 0.1}
+    for cut in CUTS:
+        text = _printed(alone, 80, cut)
+        assert "90% interval" in text
+        for arm, own in found["arms"].items():
+            for row in own["cuts"][cut]:
+                told = [
+                    phrases.with_interval(phrases.share(row["share"]), phrases.between(row["share_ci"])),
+                    phrases.with_interval(phrases.rate(row["rate"]), phrases.between(row["rate_ci"], 2)),
+                    phrases.between(row["predicted_ci"], 2),
+                    phrases.points(row["over"], row["over_ci"]),
+                    phrases.between(row["calibration_ci"], 2, 1),
+                    phrases.between(row["auc_ci"], 3, 1),
+                ]
+                if arm != "wide":
+                    told += [phrases.change(row["lift_ci"]), phrases.change(row["expected_lift_ci"])]
+                assert [words for words in told if words not in text] == [], (cut, arm, row["part"])
+        assert not re.search(r"Wide +– +–$", text, re.MULTILINE)  # the control has no lift over itself
+
+
+def test_figures_as_people_read_them():
+    assert (phrases.share(0.1234), phrases.rate(0.1234), phrases.rate(None)) == ("12.3%", "12.34%", "–")
+    assert phrases.between([0.1, 0.1256]) == "10.0 … 12.6"
+    assert phrases.between([0.798, 0.8], 3, 1) == "0.798 … 0.800"
+    assert phrases.change([-0.05, 0.0]) == "−5.0 … 0.0"
+    assert phrases.points(-0.0123, [-0.02, 0.001]) == "−1.23 (−2.00 … +0.10)"
+    assert (phrases.points(0.01, None), phrases.points(None, None)) == ("+1.00", "–")
+    assert phrases.between(None) == phrases.change(None) == "–"
+
+
+def test_a_long_name_of_an_arm_is_folded(found):
+    name = "a_ranker_of_my_own_with_a_name_that_is_far_too_long"
+    arms = {"wide": found["arms"]["wide"], name: found["arms"]["oracle"]}
+    for cut in (None, "stale"):
+        text = _printed({**found, "arms": arms}, 80, cut)
+        assert f"{found['arms']['oracle']['cuts']['stale'][0]['auc']:.3f}" in text
+
+
+def test_the_command(run, found, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "80")
     result = CliRunner().invoke(app, ["slices", str(run), "--json", "-q"])
     assert json.loads(result.stdout) == found
     result = CliRunner().invoke(app, ["slices", str(run), "--cut", "pairs"])
     assert result.exit_code == 2
     assert f"cut: got 'pairs', allowed: {', '.join(CUTS)}" in result.stderr
+    result = CliRunner().invoke(app, ["slices", str(run), "--cut", "age", "-q"])
+    assert result.exit_code == 0
+    assert max(map(len, result.stdout.splitlines())) <= 80
+    assert "predicted / acquired" in result.stdout
+    assert "expected lift" in result.stdout
+
+
+def test_help_and_the_page_name_every_cut():
+    told = re.sub(r"[\s│]+", " ", CliRunner().invoke(app, ["slices", "--help"]).stdout)
+    assert ", ".join(CUTS) in told
+    page = (Path(__file__).parents[2] / "docs" / "slices.md").read_text()
+    assert re.findall(r"^\| `(\w+)` \|", page, re.MULTILINE) == list(CUTS)
 
 
 def test_a_run_without_its_log_is_refused(run, tmp_path):

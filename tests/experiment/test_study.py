@@ -421,7 +421,7 @@ def test_a_cell_that_was_stopped_goes_on(tmp_path, monkeypatch):
 
 @pytest.mark.skipif(sys.platform != "linux", reason="needs Linux")
 def test_workers_end_with_a_study_that_is_killed(tmp_path):
-    """Nothing runs on unseen; the same command goes on."""
+    """Nothing runs on unseen; the same command goes on with what is there."""
     file = tmp_path / "s.toml"
     file.write_text('title = "S"\npreset = "tiny"\nseeds = 2\n[set]\n"experiment.days" = 4\n')
     command = [
@@ -451,6 +451,10 @@ def test_workers_end_with_a_study_that_is_killed(tmp_path):
     while any(_alive(pid) for pid in held) and time.monotonic() < deadline:
         time.sleep(0.05)
     assert not any(_alive(pid) for pid in held)
+    subprocess.run([*command, "--workers", "2"], check=True, timeout=300)
+    assert sorted(path.parent.name for path in runs.glob("*/report.json")) == sorted(
+        lock.parent.name for lock in locks
+    )
 
 
 def _alive(pid: int) -> bool:

@@ -208,6 +208,62 @@ def test_figures_are_of_the_documents_alone(swept):
     assert {(trace.zmin, trace.zmax) for trace in maps.data} == {(-0.03, 0.03)}
 
 
+def variants(*named, **changes):
+    """The document of a study of named variants, of two seeds, whose AUCs are near .8."""
+    study = small(variant=[{"name": name, "label": label} for name, label in named], claim=[], **changes)
+    lifts = {name: {"wide": [0.0, 0.0], "deep": [0.01, 0.02]} for name, _ in named}
+    cells = cells_of(lifts)
+    for (name, seed), cell in cells.items():
+        for place, arm in enumerate(cell["arms"]):
+            auc = 0.8 + 0.01 * place + 0.001 * seed + 0.0001 * len(name)
+            cell["arms"][arm] = cell["arms"][arm] | {"expected_auc": auc}
+    return study_summary.document("variants", study, cells)
+
+
+def test_the_axis_of_variants_holds_the_intervals_and_little_else():
+    document = variants(("default", "the default"), ("frozen", "no training"))
+    ends = [
+        end
+        for one in document["points"]
+        for found in one["arms"].values()
+        for end in found["expected_auc"]["ci"]
+    ]
+    low, high = study_figure.figure(document, "expected_auc").layout.yaxis.range
+    assert low < min(ends) < max(ends) < high
+    assert high - low < 1.2 * (max(ends) - min(ends))
+    low, high = study_figure.figure(document, "expected_lift").layout.yaxis.range
+    assert low < 0 < high
+
+
+@pytest.mark.parametrize(
+    ("labels", "shown"),
+    [
+        (["16,000 apps, the default", "4,000 apps"], ["4,000 apps", "16,000 apps, the default"]),
+        (["30%, the default", "15% of them", "-1.5"], ["-1.5", "15% of them", "30%, the default"]),
+        (["the default", "4 apps", "2 apps"], ["the default", "4 apps", "2 apps"]),
+        (["16k", "4k"], ["16k", "4k"]),
+    ],
+)
+def test_variants_that_are_numbers_stand_by_number(labels, shown):
+    document = variants(*((f"v{place}", label) for place, label in enumerate(labels)))
+    assert [one["label"] for one in study_figure.ordered(document)] == shown
+    assert [one["label"] for one in document["points"]] == labels
+    drawn = study_figure.figure(document)
+    assert list(drawn.layout.xaxis.categoryarray) == shown
+    assert [trace.mode for trace in drawn.data] == ["markers", "markers"]
+    assert list(drawn.data[0].x) == shown
+
+
+def test_values_that_are_numbers_order_whatever_their_labels(tmp_path):
+    document = variants(("0.3", "many, the default"), ("0", "none"), ("0.15", "some"))
+    assert [one["label"] for one in study_figure.ordered(document)] == ["none", "some", "many, the default"]
+    study_figure.write_page(tmp_path / "page.html", document)
+    text = (tmp_path / "page.html").read_text("utf-8")
+    assert text.index("<td>none</td>") < text.index("<td>some</td>") < text.index("<td>many, the default</td>")
+    assert "The others are held against many, the default." in text
+    assert "change against many, the default, within a seed" in text
+
+
 def test_a_map_of_what_is_no_lift_is_of_differences_from_the_control():
     sweep = [{"knob": "world.drift", "values": [0.0, 0.2]}, {"knob": "world.apps", "values": [500, 900]}]
     study = small(variant=[], sweep=sweep, claim=[])
@@ -275,9 +331,9 @@ def test_the_dashboard_finds_the_points(swept):
     from dashboard import studies
 
     study = studies.read("drift", swept)
-    (line,) = study.lines
+    figure, _ = studies.drawn(study)
+    (line,) = [trace for trace in figure.data if trace.name == "Deep"]
     assert len(study.frontiers) == 1
-    assert line.arm == "deep"
     assert dict(zip(line.x, line.y, strict=True)) == pytest.approx({0.0: -0.02, 0.2: 0.02, 0.4: 0.05})
 
 
