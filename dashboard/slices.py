@@ -45,8 +45,8 @@ HEAD = (
     "Predicted over acquired", "AUC", "Lift", "Expected lift",
 )  # fmt: skip
 
-INDENT, UNBROKEN = "\u2003", "\u202f"
-"""Spaces that a page keeps: a wide one, and a narrow one at which no line ends."""
+UNBROKEN, NARROW = "\u00a0", "\u202f"
+"""Spaces that a page keeps and at which no line ends."""
 
 EXPLORED = {
     "distinct_apps": ("Different apps shown", None),
@@ -97,7 +97,7 @@ def rows(slices: Document, cut: str) -> list[list[str]]:
 
 
 def _indented(name: str) -> str:
-    return INDENT + name.replace(" ", UNBROKEN)
+    return UNBROKEN * 4 + name.replace(" ", UNBROKEN)
 
 
 def _figures(one: Mapping[str, Any]) -> list[str]:
@@ -125,7 +125,7 @@ def _intervals(one: Mapping[str, Any]) -> list[str]:
         change(one["lift_ci"]),
         change(one["expected_lift_ci"]),
     ]
-    return ["" if text == DASH else text.replace(" ", UNBROKEN) for text in told]
+    return ["" if text == DASH else text.replace(" ", NARROW) for text in told]
 
 
 def trust(slices: Document) -> list[list[str]]:

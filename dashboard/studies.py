@@ -14,7 +14,7 @@ from dashboard.figures import Line, lifts
 from experiment.palette import inks
 from experiment.study.figure import amounts, caption, ordered, side_by_side, two_knobs
 from experiment.study.figure import figure as study_figure
-from experiment.words import arm_name, interval, percent
+from experiment.words import DASH, arm_name, interval, percent
 
 LIFT = "expected_lift"
 
@@ -107,8 +107,8 @@ def _maps(study: Study) -> tuple[go.Figure, str] | None:
     if not figure.data:
         return None
     figure.update_layout(title=None, template=None, hovermode="closest")
-    led = [f"{label}: {first}" for label, first, *_ in study.rows]
-    return figure, f"Who leads at each {study.knob}. {'; '.join(led)}"
+    led = [f"{label}: {first}" for label, first, *_ in study.rows if first != DASH]
+    return figure, f"Who leads at each {study.knob}. {'; '.join(led)}" if led else study.about
 
 
 def _lines(document: Mapping[str, Any]) -> list[Line]:
@@ -135,7 +135,7 @@ def _row(point: Mapping[str, Any]) -> list[str]:
     winner = point.get("winner")
     label, seeds = _label(point), len(point.get("seeds_done") or [])
     if not winner:
-        return [label, "–", "–", "–", str(seeds)]
+        return [label, DASH, DASH, DASH, str(seeds)]
     lead = winner["lead"]
     words = f"{percent(lead['mean'])} ({interval(lead['ci'])})" if lead["ci"] else percent(lead["mean"])
     first, second = arm_name(winner["first"]), arm_name(winner["second"])

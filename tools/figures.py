@@ -1,6 +1,6 @@
 """Pictures for the docs out of a page that a command wrote.
 
-    python tools/figures.py PAGE.html OUT.png [--figures N …]
+    python tools/figures.py PAGE.html OUT.png [--figures N …] [--width PX]
 
 The page's figures of those places, the first by default, stand below each other. Needs chromium.
 """
@@ -15,8 +15,6 @@ from pathlib import Path
 
 from PIL import Image
 
-WIDTH = 1180
-
 
 def main() -> None:
     """Opens the page, takes its figures, keeps them as one picture."""
@@ -28,13 +26,14 @@ def main() -> None:
     parser.add_argument("page", type=Path, metavar="PAGE.html")
     parser.add_argument("out", type=Path, metavar="OUT.png")
     parser.add_argument("--figures", type=int, nargs="+", default=[1], metavar="N", help="from 1 on")
+    parser.add_argument("--width", type=int, default=1180, metavar="PX", help="of the page")
     asked = parser.parse_args()
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(
             executable_path=shutil.which("chromium"), args=["--no-sandbox", "--disable-dev-shm-usage"]
         )
         page = browser.new_context(
-            color_scheme="light", viewport={"width": WIDTH, "height": 800}, device_scale_factor=1.5
+            color_scheme="light", viewport={"width": asked.width, "height": 800}, device_scale_factor=1.5
         ).new_page()
         page.goto(asked.page.absolute().as_uri())
         page.wait_for_timeout(1000)  # plotly draws in turns

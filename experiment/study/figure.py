@@ -154,8 +154,8 @@ def _heat_maps(document: Mapping[str, Any], measure: str) -> Any:
     titles = [f"{arm_name(arm)}: {MEASURES[measure].words}" for arm in arms]
     if form != "lift" and control is not None:
         titles = [f"{title}, less {arm_name(control)}'s" for title in titles]
-    if form == "lift":
-        led = [one for one in points if one["winner"]]
+    led = [one for one in points if one["winner"]]
+    if form == "lift" and led:
         maps.append(
             (
                 {_place(one): one["winner"]["lead"]["mean"] for one in led},

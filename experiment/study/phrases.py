@@ -104,7 +104,7 @@ def passings(document: Mapping[str, Any]) -> list[str]:
 def _where(one: Mapping[str, Any]) -> str:
     """Along which row of a study of two knobs."""
     held = ", ".join(f"{knob} {value:g}" for knob, value in one["held"].items())
-    return f"{one['knob']}, at {held}: " if held else ""
+    return f"At {held}, by {one['knob']}: " if held else ""
 
 
 def _doubt(one: Mapping[str, Any]) -> str:

@@ -274,8 +274,9 @@ def test_a_study_of_two_knobs_is_maps_below_each_other():
     points = [
         study_point(f"{a}, {b}", place / 100, knob_values=[a, b]) for place, (a, b) in enumerate(grid, 1)
     ]
-    crossing = {"knob": "share", "held": {"weight": 2.05}, "from": "wide", "to": "deep", "between": [0.0, 0.4]}
-    document = study_document(points, ["weight", "share"], frontiers=[crossing | {"at": 0.1}])
+    crossing = {"from": "wide", "to": "deep", "between": [0.0, 0.4], "at": 0.1}
+    frontier = crossing | {"knob": "share", "held": {"weight": 2.05}}
+    document = study_document(points, ["weight", "share"], frontiers=[frontier])
     study = studies.read("frontier", document)
     figure, takeaway = studies.drawn(study)
     assert [trace.type for trace in figure.data] == ["heatmap", "heatmap"]
@@ -334,7 +335,7 @@ def test_slices_are_lines_over_parts_with_their_intervals(sliced):
 def test_slices_as_rows_and_exploration_by_day(sliced):
     rows = slices.rows(sliced, "stale")
     assert {len(row) for row in rows} == {len(slices.HEAD)}
-    assert [row[0].strip().replace("\u202f", " ") for row in rows] == [
+    assert [row[0].strip().replace("\xa0", " ") for row in rows] == [
         "no exception, now or then",
         *("Wide", "95% interval", "Deep", "95% interval"),
         "in favour, gone 1-3 days",
