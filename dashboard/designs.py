@@ -10,13 +10,10 @@ from typing import Any
 import plotly.graph_objects as go
 
 from dashboard.figures import frame
-from experiment.interference.show import against, figure, named
-from experiment.words import DASH, arm_name, interval, percent
+from experiment.interference.show import HEADS, effects, figure, named, pair, rows
+from experiment.words import percent
 
-HEAD = (
-    "Design", "Global effect", "Bias", "95%", "Error of the estimate", "Standard error", "Holds the effect",
-    "Data", "Does to the arm", "To the control",
-)  # fmt: skip
+HEAD = ("Design", *(head[:1].upper() + head[1:] for head in HEADS[1:]))
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,8 +21,8 @@ class Designs:
     """A comparison of designs as it stands; it may still be running.
 
     Attributes:
-        name: of the file. words: what was compared. figure: bias by design. rows: a design each.
-        takeaway: the figure in a sentence.
+        name: of the file. words: what was compared, and the global effects. figure: bias by design.
+        rows: a design each. takeaway: the figure in a sentence.
     """
 
     name: str
@@ -55,30 +52,13 @@ def read(name: str, document: dict[str, Any]) -> Designs:
     drawn.update_xaxes(tickformat="+.1%")
     drawn.update_yaxes(type="category", autorange="reversed", nticks=None)
     drawn.update_layout(title=None, template=None, hovermode="closest")
-    words = " against ".join(arm_name(arm) for arm in against(document))
     seeds = f"{len(document['seeds'])} of {document['seeds_asked']} seeds"
     return Designs(
         name=name,
-        words=f"{words}: {seeds}, {document['days']} days, "
-        f"{document['users']:,} users of preset {document['preset']}.",
+        words=f"{pair(document)}: {seeds}, {document['days']} days, "
+        f"{document['users']:,} users of preset {document['preset']}. {effects(document)}",
         figure=drawn,
-        rows=[_row(document, one) for one in document["designs"]],
+        rows=rows(document),
         takeaway="Bias: "
         + ", ".join(f"{named(document, one)} {percent(one['bias']['mean'])}" for one in document["designs"]),
     )
-
-
-def _row(document: dict[str, Any], one: dict[str, Any]) -> list[str]:
-    data = one["data"]["mean"]
-    return [
-        named(document, one),
-        percent(one["global"]["mean"]),
-        percent(one["bias"]["mean"], 2),
-        interval(one["bias"]["ci"], 2),
-        percent(one["error"]).lstrip("+"),
-        percent(one["se"]["mean"]).lstrip("+"),
-        f"{one['covered']} of {one['seeds']}",
-        DASH if data is None else f"{data:.0%}",
-        percent(one["gained"]["mean"]),
-        percent(one["control_gained"]["mean"]),
-    ]

@@ -27,6 +27,7 @@ from experiment.palette import inks
 from experiment.preference import figure as preference
 from experiment.preference.command import WORLD
 from experiment.preference.phrases import NAMES as SPECTRA
+from experiment.preference.phrases import embedding
 from experiment.words import arm_name, number, percent
 
 run = shell.opened(
@@ -209,17 +210,17 @@ else:
         spectrum,
         key="spectra",
         alt="Effective ranks: "
-        + ", ".join(f"{SPECTRA[name]} {one['effective_rank']:,.0f}" for name, one in spectra.items()),
+        + ", ".join(
+            f"{SPECTRA[name]} {one['effective_rank']:,.0f} of {one['size']:,}"
+            for name, one in spectra.items()
+        ),
     )
     st.caption(
         f"Log odds of {world['users']:,} users and {world['apps']:,} apps, less the means of both. "
         f"An exception holds for {world['sparsity']['pairs_with_exception']:.1%} of these pairs; "
-        f"{world['sparsity']['cells_of_r']:.3%} of the cells of R are not 0."
-        + (
-            f" The best embedding of 32 dimensions leaves {spectra['exceptions']['left']['32']:.0%} of R."
-            if "exceptions" in spectra
-            else ""
-        )
+        f"{world['sparsity']['cells_of_r']:.3%} of the cells of R, the exceptions by app shown and app "
+        f"installed, are not 0. {embedding(world) or ''} Effective ranks are of the sample: with exceptions "
+        "they grow with it."
     )
 
 shell.heading("Studies", "Settings changed on purpose, several seeds each: which ranker wins where.")

@@ -8,21 +8,23 @@ below `ROOT/interference/NAME/seed.../`, so that a study that was stopped goes o
 from __future__ import annotations
 
 import json
+import shlex
 import shutil
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from experiment import options
 from experiment.errors import BadInput
 
 if TYPE_CHECKING:
     from experiment.config import Config
     from experiment.watching import Tell
 
-SEEDS, ARMS = 10, "wide,deep"
+NAME, SEEDS, ARMS = "designs", 10, "wide,deep"
 NO_PART = ("bench/", "server/", "study/", "slices/", "interference/estimates.py", "interference/show.py")
 """What of the code has no part in a world that is played."""
 
@@ -116,6 +118,8 @@ def interference(
     first_seed: int = 0,
     root: Path | str = Path("runs"),
     workers: int = 0,
+    executor: str | None = None,
+    address: str | None = None,
     tell: Tell | None = None,
 ) -> dict[str, Any]:
     """Plays what has not been played yet; returns the document, also written to the disk.
@@ -124,9 +128,11 @@ def interference(
         name: of the folder and the document. preset, settings, arms: as of a run.
         designs: of `designs.DESIGNS`, all by default. seeds, first_seed: which.
         root: folder of run folders. workers: seeds at a time; 0 takes one per core. tell: of the progress.
+        executor, address: where the workers are, as in `run` of a configuration.
 
     Raises:
-        BadInput: no such design, one arm only, an arm that does not learn, or no configuration.
+        BadInput: no such design, one arm only, an arm that does not learn, no configuration, or no such
+            executor.
         WorkerLostError: a worker process died; finished worlds are kept.
     """
     import pyarrow.parquet as pq
@@ -139,6 +145,7 @@ def interference(
     from experiment.loading import load
     from experiment.settings import RunSettings
 
+    place = placed(RunSettings(), workers, executor, address)
     chosen = tuple(DESIGNS) if designs is None else tuple(designs)
     for one in chosen:
         if one not in DESIGNS:
@@ -194,7 +201,7 @@ def interference(
         tell(len(tasks) - len(left), len(tasks))
     if left:
         folder.mkdir(parents=True, exist_ok=True)
-        with open_executor(placed(RunSettings(), workers), len(left), folder) as pool:
+        with open_executor(place, len(left), folder) as pool:
             try:
                 pool.map(work, left, list(range(len(left))), note)
             except BaseException as error:
@@ -203,12 +210,26 @@ def interference(
     return conclude()
 
 
+def marker(name: str) -> str:
+    """Of the comments between which a page has the table of a study, see `study.page`."""
+    return f"interference {name}"
+
+
+def command_line(options: Mapping[str, Any]) -> str:
+    """The command with its options; those that are None or empty are left out."""
+    words = ["storelift", "interference"]
+    for option, given in options.items():
+        for one in given if isinstance(given, list) else [given]:
+            words += [] if one is None else [option, str(one)]
+    return shlex.join(words)
+
+
 def register(app: typer.Typer) -> None:
     """Adds the command `interference`."""
 
     @app.command("interference")
     def interference_command(
-        name: Annotated[str, typer.Option(help="Of the study's folder and document.")] = "designs",
+        name: Annotated[str, typer.Option(help="Of the study's folder and document.")] = NAME,
         preset: Annotated[str | None, typer.Option(help="As of a run.")] = None,
         setting: Annotated[
             list[str] | None, typer.Option("--set", metavar="PATH=VALUE", help="Changes one setting.")
@@ -221,23 +242,44 @@ def register(app: typer.Typer) -> None:
         first_seed: Annotated[int, typer.Option(help="The first of them.")] = 0,
         root: Annotated[Path, typer.Option(help="The folder of run folders.")] = Path("runs"),
         workers: Annotated[int, typer.Option(min=0, help="Seeds at a time; 0 takes one per core.")] = 0,
+        executor: options.Executor = None,
+        address: options.Address = None,
+        write: Annotated[
+            Path | None,
+            typer.Option(metavar="FILE", help="Put the table into this page, between the study's markers."),
+        ] = None,
         as_json: Annotated[
             bool, typer.Option("--json", help="One JSON document, and nothing else, on standard output.")
         ] = False,
         quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress.")] = False,
     ) -> None:
         """Compare designs of an experiment whose rankers share data: bias, variance and data of each."""
-        from experiment.interference.show import render, write_page
+        from experiment.interference.show import markdown, render, write_page
         from experiment.signals import terminable
+        from experiment.study import page
         from experiment.watching import watched
 
+        if write is not None:
+            page.read_page(write, marker(name))  # a page without markers is told before the work
         with terminable(), watched("seeds", quiet=quiet) as tell:
             document = interference(
                 name, preset, setting or [], arms=arms, designs=design, seeds=seeds, first_seed=first_seed,
-                root=root, workers=workers, tell=tell,
+                root=root, workers=workers, executor=executor, address=address, tell=tell,
             )  # fmt: skip
-        page = Path(root) / "interference" / f"{name}.html"
-        write_page(page, document)
+        drawn = Path(root) / "interference" / f"{name}.html"
+        write_page(drawn, document)
+        if write is not None:
+            asked = {
+                "--preset": preset,
+                "--seeds": None if seeds == SEEDS else seeds,
+                "--first-seed": first_seed or None,
+                "--name": None if name == NAME else name,
+                "--arms": None if arms == ARMS else arms,
+                "--design": design,
+                "--set": setting,
+                "--write": write,
+            }
+            page.write_page(write, marker(name), markdown(document, command_line(asked)))
         if as_json:
             typer.echo(json.dumps(document, indent=2, ensure_ascii=False, allow_nan=False))
             return
@@ -245,4 +287,4 @@ def register(app: typer.Typer) -> None:
 
         console = Console(highlight=False)
         console.print(render(document))
-        console.print(f"Figure: {page}   Figures as data: {page.with_suffix('.json')}", style="dim")
+        console.print(f"Figure: {drawn}   Figures as data: {drawn.with_suffix('.json')}", style="dim")

@@ -27,7 +27,7 @@ def figure(document: Mapping[str, Any]) -> Any:
             go.Scatter(
                 x=[x for x, _ in kept],
                 y=[y for _, y in kept],
-                name=f"{NAMES[name]}: effective rank {found['effective_rank']:,.0f}",
+                name=f"{NAMES[name]}: effective rank {found['effective_rank']:,.0f} of {found['size']:,}",
                 mode="lines+markers" if len(kept) < 20 else "lines",
                 line={"color": colour, "dash": dash, "width": 2},
                 hovertemplate="%{y:.2%}",
@@ -47,9 +47,9 @@ def write_page(path: Path, document: Mapping[str, Any]) -> None:
         BadInput: the file cannot be written.
     """
     made = figure(document)
-    legend = {"orientation": "h", "y": 1.1}
-    made.update_layout(template="plotly_white", height=460, legend=legend, margin={"t": 50})
-    caption = "Singular values of the true preferences, in shares of the largest, both axes logarithmic."
+    legend = {"orientation": "h", "y": 1.02, "yanchor": "bottom"}
+    made.update_layout(template="plotly_white", height=460, legend=legend, margin={"t": 70, "r": 20})
+    caption = "Singular values of the sampled preferences, in shares of the largest, both axes logarithmic."
     parts = [
         webpage.words(f"Preset {document['preset']}, {of(document)}."),
         webpage.figure(made, caption),

@@ -26,8 +26,9 @@ def read_page(path: Path, name: str) -> tuple[str, str]:
     return before + begin, end + after
 
 
-def write_page(path: Path, page: tuple[str, str], markdown: str) -> None:
-    """Puts `markdown` between the markers of a page, see `read_page`."""
+def write_page(path: Path, name: str, markdown: str) -> None:
+    """Puts `markdown` between the markers of `name` on the page as it is now. Raises BadInput."""
     from experiment.folder import atomic
 
-    atomic.write_bytes(path, f"{page[0]}\n\n{markdown}\n\n{page[1]}".encode())
+    before, after = read_page(path, name)
+    atomic.write_bytes(path, f"{before}\n\n{markdown}\n\n{after}".encode())

@@ -191,7 +191,8 @@ def register(app: typer.Typer) -> None:
         from experiment.study.page import read_page, write_page
         from experiment.watching import watched
 
-        page = None if write is None else read_page(write, NAME)
+        if write is not None:
+            read_page(write, NAME)  # a page without markers is told before the work
         with terminable(), watched("cells", quiet=quiet) as tell:
             document = reproduce(
                 root,
@@ -207,8 +208,8 @@ def register(app: typer.Typer) -> None:
                 keep=keep,
                 tell=tell,
             )
-        if write is not None and page is not None:
-            write_page(write, page, claims_text.markdown(document))
+        if write is not None:
+            write_page(write, NAME, claims_text.markdown(document))
         if as_json:
             typer.echo(json.dumps(document, indent=2, ensure_ascii=False, allow_nan=False))
             return

@@ -258,7 +258,8 @@ def register(app: typer.Typer) -> None:
             study, short, preset=preset, seeds=seeds, first_seed=first_seed,
             arms=arms.split(",") if arms else None, overrides=dict(parse_overrides(setting or [])),
         )  # fmt: skip
-        around = None if write is None else page.read_page(write, f"study {short}")
+        if write is not None:
+            page.read_page(write, f"study {short}")  # a page without markers is told before the work
         with terminable(), watched("cells", quiet=quiet) as tell:
             document = run_study(
                 short, study, root, workers=workers, executor=executor, address=address, keep=keep,
@@ -266,13 +267,13 @@ def register(app: typer.Typer) -> None:
             )  # fmt: skip
         drawn = Path(root) / "studies" / f"{short}.html"
         figure.write_page(drawn, document)
-        if write is not None and around is not None:
+        if write is not None:
             asked = {"--preset": preset, "--seeds": seeds, "--first-seed": first_seed, "--arms": arms}
             words = [f"{option} {value}" for option, value in asked.items() if value is not None]
             words += [f"--set {one}" for one in setting or []]
             page.write_page(
                 write,
-                around,
+                f"study {short}",
                 markdown(document, " ".join(["storelift study", name, *words, "--write", str(write)])),
             )
         if as_json:

@@ -250,8 +250,8 @@ def test_designs_are_shown(window, maker, says):
     maker.run(requests=False)
     at = window(maker.root, page="generalise")
     assert "storelift interference" in says(at)
-    found = {"mean": 0.01, "ci": [-0.01, 0.03], "values": [0.0, 0.02]}
-    one = dict.fromkeys(("global", "bias", "se", "gained", "control_gained"), found)
+    found = {"mean": 0.01, "sd": 0.015, "ci": [-0.01, 0.03], "values": [0.0, 0.02]}
+    one = dict.fromkeys(("global", "bias", "noise", "se", "gained", "control_gained"), found)
     one |= {"design": "shared", "arm": "deep", "error": 0.02, "covered": 1, "seeds": 2, "data": {"mean": 1.0}}
     document = {
         "arms": ["wide", "deep"], "control": "wide", "preset": "quick", "days": 7, "users": 20_000,
@@ -264,6 +264,7 @@ def test_designs_are_shown(window, maker, says):
     assert not at.exception
     said = says(at)
     assert "Deep against Wide: 2 of 3 seeds, 7 days, 20,000 users of preset quick." in said
+    assert "Global effect, 95% interval over seeds: +1.0% (−1.0 … +3.0%)." in said
     assert "1 of 2" in said
 
 

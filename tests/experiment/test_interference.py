@@ -1,21 +1,26 @@
 """Designs under interference: who learns from whom, what is estimated, and what a stop leaves."""
 
 import json
+from io import StringIO
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from rich.console import Console
 from typer.testing import CliRunner
 
-from experiment import running
+from experiment import executor, running
 from experiment.cli import app
 from experiment.errors import BadInput
 from experiment.folder.rundir import RunFolder
 from experiment.interference import command, designs, estimates, show
 from experiment.interference.play import OUT_OF_REACH, Corpus
 from experiment.loading import load
+from experiment.study.page import markers, read_page
+from experiment.words import arm_name
 from experiment.worlds import world_of
 
 SMALL = ["users.population=10000", "world.apps=400", "experiment.days=2"]
@@ -110,23 +115,16 @@ def test_a_stopped_study_plays_what_is_missing_only(done, monkeypatch):
     assert command.interference("small", "tiny", SMALL, seeds=1, root=root, workers=1) == document
 
 
-def test_it_is_shown(done):
-    root, document = done
-    arguments = [
-        "interference",
-        "--name",
-        "small",
-        "--preset",
-        "tiny",
-        "--seeds",
-        "1",
-        "--root",
-        str(root),
-        "-q",
-    ]
+def asked(root, *more):
+    arguments = ["interference", "--name", "small", "--preset", "tiny", "--seeds", "1", "--root", str(root)]
     for setting in SMALL:
         arguments += ["--set", setting]
-    result = CliRunner().invoke(app, arguments)
+    return CliRunner().invoke(app, [*arguments, "-q", *more])
+
+
+def test_it_is_shown(done):
+    root, document = done
+    result = asked(root)
     assert result.exit_code == 0, result.output
     assert "co-diverted" in result.output
     assert "1 seeds, 2 days, 200 users, Deep against Wide" in " ".join(result.output.split())
@@ -135,6 +133,53 @@ def test_it_is_shown(done):
     assert "<td>co-diverted</td>" in page
     drawn = show.figure(document)
     assert list(drawn.data[-1].y) == list(designs.DESIGNS)
+
+
+def test_the_command_keeps_a_page_up_to_date(done, tmp_path):
+    root, document = done
+    page = tmp_path / "why.md"
+    page.write_text("# Why\n")
+    refused = asked(tmp_path, "--write", str(page))
+    assert refused.exit_code == 2
+    assert f"write: got {page} without the markers, allowed: " in refused.output
+    assert not (tmp_path / "interference").exists()
+    begin, end = markers("interference small")
+    page.write_text(f"# Why\n{begin}\nstale\n{end}\nafter\n")
+    assert asked(root, "--write", str(page)).exit_code == 0
+    command_line = (
+        "storelift interference --preset tiny --seeds 1 --name small --set users.population=10000 "
+        f"--set world.apps=400 --set experiment.days=2 --write {page}"
+    )
+    made = show.markdown(document, command_line)
+    assert page.read_text() == f"# Why\n{begin}\n\n{made}\n\n{end}\nafter\n"
+
+
+@pytest.mark.parametrize(("name", "heads"), [("designs", "Deep | Wide"), ("joint", "Wide & Deep | Wide")])
+def test_findings_has_the_tables_as_the_command_writes_them(name, heads):
+    findings = Path(__file__).parents[2] / "docs" / "findings.md"
+    before, after = read_page(findings, command.marker(name))
+    lines = findings.read_text("utf-8")[len(before) : -len(after)].strip("\n").splitlines()
+    said = f" {name} " if name != command.NAME else " "
+    assert lines[0].startswith("    storelift interference ")
+    assert lines[0].endswith("--write docs/findings.md")
+    assert said in lines[0]
+    assert lines[4] == f"| {heads.replace(' | ', ' against ')} | {' | '.join(show.HEADS[1:-2])} | {heads} |"
+    assert [line.split(" | ")[0] for line in lines[6:]] == [f"| {design}" for design in designs.DESIGNS]
+
+
+def test_the_workers_are_where_they_are_asked_to_be(tmp_path, monkeypatch):
+    wrong = asked(tmp_path, "--executor", "bogus")
+    assert wrong.exit_code == 2
+    assert "run.executor: got 'bogus', allowed: 'local' or 'ray'" in wrong.output
+    places = []
+
+    def opened(place, tasks_at_once, folder):
+        places.append((place.executor, place.address, place.workers, tasks_at_once))
+        raise BadInput("no such cluster")
+
+    monkeypatch.setattr(executor, "open_executor", opened)
+    assert asked(tmp_path, "--executor", "ray", "--address", "host:6379", "--workers", "3").exit_code == 2
+    assert places == [("ray", "host:6379", 3, 1)]
 
 
 @pytest.mark.parametrize(
@@ -264,3 +309,64 @@ def test_seeds_are_counted():
     (one,) = estimates.over_seeds([{**row, **rest}, {**row, **rest, "estimate": None, "covered": None}])
     assert one["error"] == pytest.approx(0.2)
     assert (one["covered"], one["right_sign"], one["seeds"]) == (1, 1, 2)
+
+
+WIDEST = {
+    "global": 0.0512, "gained": -0.2533, "control_gained": -0.2568, "se": 0.1857, "data": 1.0,
+    "noise": -0.166, "bias": -0.0125, "expected": 0.0167, "estimate": 0.2252, "covered": True,
+}  # fmt: skip
+"""Figures with as many digits as a finished comparison of preset quick has."""
+
+
+def compared(arms, seeds=12, **changed):
+    found = [
+        {**WIDEST, **changed, "design": design, "arm": arm, "control": "wide",
+         "bias": WIDEST["bias"] + 0.001 * seed, "global": WIDEST["global"] + 0.01 * seed}
+        for seed in range(seeds) for design in designs.DESIGNS for arm in arms
+    ]  # fmt: skip
+    return {
+        "arms": ["wide", *arms], "control": "wide", "preset": "quick", "days": 7, "users": 20_000,
+        "seeds": list(range(seeds)), "seeds_asked": seeds, "designs": estimates.over_seeds(found),
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("arms", [["deep"], ["deep", "wide_deep"], ["deep", "a_ranker_with_a_long_name"]])
+@pytest.mark.parametrize("changed", [{}, {"gained": -0.999, "control_gained": 12.34, "estimate": 9.9}])
+def test_80_columns_hold_every_figure(monkeypatch, arms, changed):
+    monkeypatch.setenv("COLUMNS", "80")
+    document = compared(arms, **changed)
+    out = StringIO()
+    Console(file=out, highlight=False).print(show.render(document))
+    lines = out.getvalue().splitlines()
+    assert max(map(len, lines)) <= 80
+    heads = [head for name in show.SHORT.values() for head in name.split()]
+    assert all(head in "\n".join(lines[:4]) for head in heads)
+    places = [show.HEADS.index(head) for head in show.SHORT]
+    for one, row in zip(document["designs"], show.rows(document), strict=True):
+        wanted = " ".join(row[place].replace(" of ", "/") for place in places)
+        name = one["design"] if len(arms) == 1 else arm_name(one["arm"])
+        if len(name) < 20:  # a longer one goes on below
+            wanted = f"{name} {wanted}"
+        assert any(" ".join(line.split()).endswith(wanted) for line in lines), wanted
+    words = " ".join(out.getvalue().split())
+    for one, row in zip(document["designs"], show.rows(document), strict=True):
+        noise_and_data = [row[show.HEADS.index(head)] for head in ("noise", "data")]
+        assert f"{show.named(document, one)} {', '.join(noise_and_data)}" in words
+
+
+def test_the_global_effect_has_an_interval_over_seeds():
+    document = compared(["deep"], seeds=3)
+    said = "Global effect, 95% interval over seeds: +6.1% (+3.6 … +8.6%)."
+    assert show.effects(document) == said  # .0612 -+ 4.3027 * .01 / 3 ** .5
+    assert said in show.about(document)
+    assert said in show.markdown(document, "x")
+    assert show.effects(compared(["deep"], seeds=1)) == "Global effect, 95% interval over seeds: +5.1%."
+    several = show.effects(compared(["deep", "fm"], seeds=3))
+    assert several.endswith(": Deep +6.1% (+3.6 … +8.6%), FM +6.1% (+3.6 … +8.6%).")
+
+
+def test_a_page_has_the_global_effect_with_its_interval(tmp_path):
+    show.write_page(tmp_path / "page.html", compared(["deep"], seeds=3))
+    text = (tmp_path / "page.html").read_text("utf-8")
+    assert "+6.1% (+3.6 … +8.6%)" in text
+    assert "<th>noise</th>" in text

@@ -77,7 +77,7 @@ def test_the_table_goes_between_the_markers(tmp_path):
     page.write_text(PAGE)
     document = made([(0.03, 0.04), (0.02, 0.05)], BENCH)
     for _ in range(2):
-        write_page(page, read_page(page, reproduce.NAME), claims_text.markdown(document))
+        write_page(page, reproduce.NAME, claims_text.markdown(document))
     text = page.read_text()
     assert text.startswith("# Paper\n")
     assert text.endswith("after\n")
