@@ -11,6 +11,8 @@ import numpy as np
 
 from experiment import plan
 from experiment.config import Config
+from experiment.worlds import world_of
+from models.scorer import Published
 from simulator.schema import AppTable, Array, Log, PublishedRanker, Ranker, Requests
 
 
@@ -30,10 +32,25 @@ def break_model(config: Config, learner: plan.Learner, day: int, model: Publishe
     if not _hits(config, learner):
         return model
     if _on(config.faults.nan_weights_on_day, day):
-        return _Broken(model, "nan")
+        return _poisoned(config, model)
     if _on(config.faults.stale_vocabulary, day):
         return _Broken(model, "shifted")
     return model
+
+
+def _poisoned(config: Config, model: PublishedRanker) -> PublishedRanker:
+    """The model with weights that are not a number; with such scores where it shows no weights."""
+    if not isinstance(model, Published):
+        return _Broken(model, "nan")
+    arrays = {
+        name: np.full_like(array, np.nan) if _is_weight(name, array) else array
+        for name, array in model.arrays.items()
+    }
+    return Published(world_of(config).apps, model.kind, model.meta, arrays)
+
+
+def _is_weight(name: str, array: Array) -> bool:
+    return array.dtype.kind == "f" and not name.startswith("features.")
 
 
 def _hits(config: Config, learner: plan.Learner) -> bool:
@@ -46,7 +63,7 @@ def _on(fault: bool | int | None, day: int) -> bool:
 
 @dataclass(frozen=True)
 class _Broken:
-    """A model with weights that are not a number, or whose rows belong to another vocabulary's ids."""
+    """A model whose scores are not a number, or whose rows belong to another vocabulary's ids."""
 
     model: Ranker
     how: str

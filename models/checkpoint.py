@@ -1,6 +1,7 @@
 """A model on disk: `arrays.safetensors` and `meta.json` in a folder, no pickle.
 
 Each file is written beside itself and renamed, `meta.json` last: a folder with a `meta.json` is complete.
+Where a model is replaced its `meta.json` goes first, so that none stands beside another model's arrays.
 """
 
 from __future__ import annotations
@@ -24,14 +25,22 @@ ARRAYS, META = "arrays.safetensors", "meta.json"
 
 
 def write(folder: Path, kind: str, arrays: Mapping[str, Array], **meta: Any) -> None:
-    """Writes `arrays` and `meta` (what JSON can hold, `form` among it) into the existing `folder`."""
-    beside = folder / f"{ARRAYS}.tmp"
-    save_file({name: np.ascontiguousarray(array) for name, array in arrays.items()}, beside)
-    beside.replace(folder / ARRAYS)
-    beside = folder / f"{META}.tmp"
-    document = {**meta, "kind": kind, "format": FORMAT}
-    beside.write_text(json.dumps(document, indent=1, sort_keys=True, allow_nan=False) + "\n", "utf-8")
-    beside.replace(folder / META)
+    """Writes `arrays` and `meta` (what JSON can hold, `form` among it) into the existing `folder`.
+
+    A model that was there is kept if this one cannot be written.
+
+    Raises:
+        TypeError: if JSON cannot hold something of `meta`.
+        ValueError: if a number of `meta` is not finite.
+    """
+    meta = {**meta, "kind": kind, "format": FORMAT}
+    document = json.dumps(meta, indent=1, sort_keys=True, allow_nan=False) + "\n"
+    arrays_beside, meta_beside = folder / f"{ARRAYS}.tmp", folder / f"{META}.tmp"
+    save_file({name: np.ascontiguousarray(array) for name, array in arrays.items()}, arrays_beside)
+    meta_beside.write_text(document, "utf-8")
+    (folder / META).unlink(missing_ok=True)
+    arrays_beside.replace(folder / ARRAYS)
+    meta_beside.replace(folder / META)
 
 
 def read_meta(folder: Path) -> dict[str, Any]:

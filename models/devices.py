@@ -15,7 +15,7 @@ def require(name: str) -> torch.device:
     here = available()
     try:
         device = torch.device(name)
-    except RuntimeError as error:
+    except (RuntimeError, TypeError) as error:
         raise ValueError(_refusal(name, here)) from error
     if device.type != "cpu" and str(device) not in here:
         raise ValueError(_refusal(name, here))

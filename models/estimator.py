@@ -29,6 +29,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
+from numbers import Integral
 from pathlib import Path
 from typing import Any, Self
 
@@ -231,9 +232,8 @@ class WideDeepClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         check_is_fitted(self)
         path = Path(folder)
         path.mkdir(parents=True, exist_ok=True)
-        parameters = self.get_params() | {
-            "random_state": self.random_state if isinstance(self.random_state, int) else None
-        }
+        seed = int(self.random_state) if isinstance(self.random_state, Integral) else None
+        parameters = _plain(self.get_params() | {"random_state": seed, "device": str(self.device)})
         arrays = {f"encoder.{name}": array for name, array in self.encoder_.to_state().items()}
         arrays |= {f"model.{name}": array for name, array in self.model_.to_state().items()}
         fitted = {"classes": self.classes_.tolist(), "n_features": self.n_features_in_}
@@ -244,7 +244,7 @@ class WideDeepClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
             arrays,
             form="trainable",
             parameters=parameters,
-            columns=asdict(self.settings_),
+            columns=_plain(asdict(self.settings_)),
             class_dtype=self.classes_.dtype.str,
             **fitted,
         )
@@ -332,6 +332,15 @@ class WideDeepClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         tags.input_tags.categorical = True
         tags.input_tags.string = True
         return tags
+
+
+def _plain(value: Any) -> Any:
+    """A parameter as JSON can hold it: numpy's numbers and arrays, and pandas' indices, as Python's own."""
+    if isinstance(value, Mapping):
+        return {name: _plain(one) for name, one in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(one) for one in value]
+    return value.tolist() if hasattr(value, "tolist") else value
 
 
 def _tuples(values: Any) -> Any:

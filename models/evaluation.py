@@ -260,8 +260,10 @@ def ndcg(labels: ArrayLike, scores: ArrayLike, requests: ArrayLike | None = None
         NaN where no request has a positive.
 
     Raises:
-        ValueError: for labels other than 0 and 1, NaN scores and unequal shapes.
+        ValueError: for labels other than 0 and 1, NaN scores, unequal shapes, and a k below 1.
     """
+    if k < 1:
+        raise ValueError(f"k: got {k}, at least 1 is allowed")
     y, s = _binary(labels, scores)
     at = _request_ids(labels, requests)
     if not y.any():
@@ -287,10 +289,16 @@ def ndcg(labels: ArrayLike, scores: ArrayLike, requests: ArrayLike | None = None
 def log_loss(labels: ArrayLike, log_odds: ArrayLike) -> float:
     """Mean negative log likelihood, in nats per impression; NaN without impressions.
 
+    Infinite log odds cost 0 where they are right, and infinitely much where they are not.
     `labels` may be probabilities: that is the expected loss. Raises ValueError for labels outside [0, 1],
     NaN log odds and unequal shapes.
     """
     y, s = _checked(labels, log_odds)
+    sure = np.isinf(s)
+    if sure.any():  # in the formula these are inf - inf
+        if (y[sure] != (s[sure] > 0)).any():
+            return float("inf")
+        return float(np.sum(np.logaddexp(0, s[~sure]) - y[~sure] * s[~sure]) / len(y))
     return float(np.mean(np.logaddexp(0, s) - y * s)) if len(y) else float("nan")
 
 
@@ -309,10 +317,13 @@ def calibration(labels: ArrayLike, log_odds: ArrayLike) -> float:
 def calibration_curve(labels: ArrayLike, log_odds: ArrayLike, bins: int = 10) -> CalibrationCurve:
     """Predicted against observed in up to `bins` bins of equally many impressions, ascending by score.
 
-    Equal scores may fall into neighbouring bins; in the order given. Raises ValueError as `log_loss`.
+    Equal scores may fall into neighbouring bins; in the order given. Raises ValueError as `log_loss`, and for
+    fewer than 1 bins.
     """
     from scipy.special import expit
 
+    if bins < 1:
+        raise ValueError(f"bins: got {bins}, at least 1 is allowed")
     y, s = _checked(labels, log_odds)
     order = np.argsort(s, kind="stable")
     edges = np.unique(np.linspace(0, len(s), bins + 1).round().astype(np.intp))

@@ -30,10 +30,10 @@ TILE = 1 << 18
 """Most numbers of the first layer in a tile: what the second-level cache holds."""
 
 STEP = 16
-"""Rows of a tile are a multiple of it: few shapes, and no ragged end in a matrix product."""
+"""Rows of a tile are a multiple of it: no ragged end in a matrix product."""
 
-ROUNDED_ROWS = 112
-"""Rows of every tile in bf16: by their number oneDNN chooses how it sums, and so how the sum is rounded."""
+ROWS = 112
+"""Rows of every tile: by their number MKL and oneDNN choose how they sum, and so round. Two hold 200."""
 
 AHEAD = 8
 """Candidates by which the table's rows are fetched ahead: they are wider than what a processor foresees."""
@@ -114,6 +114,7 @@ def _fill_tile(
 
 @njit(cache=True, nogil=True)
 def _bias_relu(x: Any, bias: Any) -> None:
+    """Writes max(x + bias, 0) to x; NaN stays."""
     zero = np.float32(0.0)
     for t in range(x.shape[0]):
         for h in range(x.shape[1]):
@@ -181,7 +182,7 @@ class FoldedNet:
             self._biases.append(_pad(arrays[f"bias{k}"], padded))
         self._out = _pad(arrays["out"][0], last)
         self._out_bias = arrays["out_bias"][0]
-        self._most = max(STEP, TILE // hidden[0] // STEP * STEP)
+        self._tile = min(ROWS, max(STEP, TILE // hidden[0] // STEP * STEP))
 
     def rounded(self) -> Self:
         """The same part with bf16 inputs and weights in its large matrix products, summed in fp32.
@@ -192,17 +193,17 @@ class FoldedNet:
         """
         matmul.require_bf16()
         other, large = copy.copy(self), max(1, len(self._layers) - 1)
-        packed = [_packed(weights, min(ROUNDED_ROWS, self._most)) for weights in self._layers[:large]]
+        packed = [_packed(weights, self._tile) for weights in self._layers[:large]]
         vars(other)["_layers"] = [*packed, *self._layers[large:]]
         return other
 
-    def _scratch(self, rows: int) -> list[torch.Tensor]:
-        """The layers' outputs for a tile of so many rows; each thread has its own."""
-        widths = (self._most, self._table.shape[1], *map(len, self._biases))
+    def _scratch(self) -> list[torch.Tensor]:
+        """The layers' outputs for a tile; each thread has its own."""
+        widths = (self._tile, self._table.shape[1], *map(len, self._biases))
         store: dict[Any, list[torch.Tensor]] = _LOCAL.__dict__
         if widths not in store:
-            store[widths] = [torch.empty(self._most, width) for width in widths[1:]]
-        return [tile[:rows] for tile in store[widths]]
+            store[widths] = [torch.empty(self._tile, width) for width in widths[1:]]
+        return store[widths]
 
     def add(self, codes: Array, requests: Requests, out: Array) -> None:
         """Adds the part's log odds to `out` float32[B, C]; `codes` as of `features.user_codes`."""
@@ -218,11 +219,10 @@ class FoldedNet:
             self._pool,
             users,
         )
-        rows = self._rows_of_a_tile(apps.size)
-        tiles = self._scratch(rows)
+        tiles = self._scratch()
         views = [tile.numpy() for tile in tiles]
         bias = self._biases[-1] if self._biases else np.zeros_like(self._out)
-        for at in range(0, apps.size, rows or 1):
+        for at in range(0, apps.size, self._tile):
             _fill_tile(
                 users,
                 apps,
@@ -244,13 +244,6 @@ class FoldedNet:
                     if not last:
                         _bias_relu(views[k + 1], self._biases[k])
             _add_logits(views[-1], bias, self._out, self._out_bias, at, flat)
-
-    def _rows_of_a_tile(self, candidates: int) -> int:
-        """As even as the call allows; in bf16 always as many."""
-        if any(weights.is_mkldnn for weights in self._layers):
-            return min(ROUNDED_ROWS, self._most)
-        tiles = max(1, -(-candidates // self._most))
-        return -(-candidates // (tiles * STEP)) * STEP
 
 
 def _packed(weights: torch.Tensor, rows: int) -> torch.Tensor:

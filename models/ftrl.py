@@ -145,7 +145,10 @@ class FTRL:
 
     @property
     def z(self) -> Floats:
-        """Algorithm 1's z, dtype[size], a writable view; weights follow at the next call."""
+        """Algorithm 1's z, dtype[size], a writable view.
+
+        Weights follow what is written before the next call; for writing after it, ask for the view anew.
+        """
         self._exposed = True
         return self.table[:, Z]
 

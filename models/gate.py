@@ -1,6 +1,7 @@
 """Validation of a new model before it serves (Cheng et al. 2016, section 4.2).
 
-First a dry run on recorded requests: every score finite and within range, and the model of a size that fits.
+First a dry run on recorded requests: every weight and score finite, scores within range, and the model of a
+size that fits.
 Then held-out traffic, where the candidate is compared with the model that serves now: AUC by the paired test
 of DeLong et al. (1988), extended to impressions clustered by user (Obuchowski 1997), log loss by a paired
 test over users, and calibration. The wall clock decides nothing in `judge`, or results could not be repeated:
@@ -13,6 +14,7 @@ import dataclasses
 import math
 import statistics
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -85,8 +87,8 @@ def judge(
 
     Args:
         candidate: the newly trained model. incumbent: the one that serves now, if any.
-        held_out: requests that the candidate was not trained on; without labels of both kinds only the dry
-            run counts.
+        held_out: requests that the candidate was not trained on; without labels of both kinds nothing is
+            compared, and without an acquisition only the dry run counts.
         limits: what it must keep to.
         recorded: requests of the dry run; those held out by default.
     """
@@ -109,13 +111,18 @@ def dry_run(
 ) -> tuple[list[str], Array]:
     """What speaks against a model before any label is looked at, and its scores, float64[B, C].
 
+    A weight that is not a number may be one that no recorded request meets, so weights are looked at too.
+
     Args:
-        candidate: scores the recorded `requests`.
+        candidate: scores the recorded `requests`; its weights are those of its `arrays`, if it has any.
         score_limit, memory_limit: see `Limits`.
     """
     held = memory_of(candidate)
     if held is not None and held > memory_limit:
         return [f"dry run: the model holds {held:.0f} MiB, allowed are {memory_limit:g}"], np.zeros((0, 0))
+    if broken := _not_finite(candidate):
+        more = f" and {len(broken) - 1} more" if broken[1:] else ""
+        return [f"dry run: numbers that are not finite in {broken[0]}{more}"], np.zeros((0, 0))
     scores = np.asarray(candidate.score(requests), np.float64)
     return _range(scores, requests.apps.shape, score_limit), scores
 
@@ -124,6 +131,16 @@ def memory_of(ranker: Ranker) -> float | None:
     """MiB that a ranker holds; None for one that does not state its `nbytes`."""
     held = getattr(ranker, "nbytes", None)
     return None if held is None else float(held) / 2**20
+
+
+def _not_finite(ranker: Ranker) -> list[str]:
+    """The names of a published model's arrays with a number that is not finite."""
+    arrays = getattr(ranker, "arrays", None)
+    if not isinstance(arrays, Mapping):
+        return []
+    return [
+        name for name, array in arrays.items() if array.dtype.kind == "f" and not np.isfinite(array).all()
+    ]
 
 
 def latency(ranker: Ranker, requests: Requests, tries: int = 15) -> float:

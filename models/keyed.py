@@ -7,6 +7,7 @@ The mixer is SplitMix64's finaliser (Steele, Lea and Flood 2014).
 from __future__ import annotations
 
 import math
+import operator
 import zlib
 from typing import Any
 
@@ -55,7 +56,7 @@ def _fill_hash(state: Any, ids: Any, out: Any) -> None:
 
 def stream(key: int, name: str) -> np.uint64:
     """The hash of `key` (any int) and a `name`, from which a stream of numbers is drawn."""
-    state = fold(np.uint64(0), key & 0xFFFFFFFFFFFFFFFF)
+    state = fold(np.uint64(0), np.uint64(operator.index(key) & 0xFFFFFFFFFFFFFFFF))
     return np.uint64(fold(np.uint64(state), zlib.crc32(name.encode())))
 
 

@@ -39,8 +39,9 @@ def _load(builder: Any, address: Any, at: Any) -> Any:
 
 
 def _relu(builder: Any, vector: Any) -> Any:
+    """max(vector, 0); NaN stays, or a broken weight would hide in a finite score."""
     zero = ir.Constant(_VECTOR, [0.0] * LANES)
-    return builder.select(builder.fcmp_ordered(">", vector, zero), vector, zero)
+    return builder.select(builder.fcmp_unordered(">", vector, zero), vector, zero)
 
 
 def _eights(builder: Any, width: Any) -> Any:

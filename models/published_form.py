@@ -26,9 +26,6 @@ Array = NDArray[Any]
 MOST_VALUES = 1000
 """Most values of an attribute, as of a world."""
 
-MOST_DAYS = 100_000
-"""Largest boundary of an age bucket: there is a table of so many days."""
-
 MOST_WEIGHTS = 2**30
 """Most weights of the wide part, the absent ones included: there is a table of them."""
 
@@ -65,11 +62,15 @@ def _described(meta: Mapping[str, Any]) -> tuple[Cardinalities, FeatureSettings,
         cardinalities = Cardinalities(**meta["cardinalities"])
         features = FeatureSettings.model_validate(meta["features"])
         crosses, scale = tuple(meta["crosses"]), meta["scale"]
-    except (KeyError, TypeError, ValidationError) as error:
+    except ValidationError as error:
+        first = error.errors()[0]
+        name = ".".join(map(str, ("features", *first["loc"])))
+        words = first["msg"][:1].lower() + first["msg"][1:]
+        raise ValueError(f"{name}: got {first['input']!r}, {words}") from error
+    except (KeyError, TypeError) as error:
         raise ValueError(f"meta: got {str(error).splitlines()[0]}, a published model's is needed") from error
     for name in Cardinalities.__slots__:
         _whole(f"cardinalities.{name}", getattr(cardinalities, name), MOST_VALUES)
-    _whole("features.age_boundaries", features.age_boundaries[-1], MOST_DAYS)
     if not set(crosses) <= set(get_args(Cross)) or len(set(crosses)) < len(crosses):
         raise ValueError(f"crosses: got {crosses}, distinct ones of {get_args(Cross)} are allowed")
     if isinstance(scale, bool) or not isinstance(scale, int | float) or not math.isfinite(scale):

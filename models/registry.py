@@ -39,9 +39,14 @@ def ranker_class(kind: str) -> type[Any]:
         hint = f" (did you mean {near[0]}?)" if near else ""
         raise ValueError(f"kind: got {kind!r}{hint}, {', '.join(kinds)} or module:Class are allowed")
     try:
-        found = getattr(importlib.import_module(module), name)
+        imported = importlib.import_module(module)
     except ImportError as error:
         raise ValueError(f"kind: got {kind!r}, but {module} cannot be imported ({error})") from error
+    except Exception as error:  # a module of one's own may raise anything
+        cause = f"{type(error).__name__}: {error}"
+        raise ValueError(f"kind: got {kind!r}, but importing it failed ({cause})") from error
+    try:
+        found = getattr(imported, name)
     except AttributeError as error:
         raise ValueError(f"kind: got {kind!r}, but {module} has no {name}") from error
     if not isinstance(found, type):

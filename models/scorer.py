@@ -1,8 +1,8 @@
 """Published rankers: the immutable form that serves, small on disk and folded for speed in memory.
 
 A score is a function of its own request and app alone, bit for bit, whatever else is in the call. Scoring
-keeps no scratch between calls, so any number of threads may share a ranker. Letters in shapes: B requests,
-C candidates.
+changes nothing of the ranker and scratch is each thread's own, so any number of threads may share a ranker.
+Letters in shapes: B requests, C candidates.
 """
 
 from __future__ import annotations
@@ -42,6 +42,7 @@ class Published:
         kind: name of the ranker's kind.
         meta: what `meta.json` says beside: `sim_day` (the last day fitted, or null), `nonzero` (weights other
             than 0 by part), `cardinalities`, `features`, `crosses`, `scale`.
+        arrays: what `save` writes, by part and name; never changed.
         parts: the folded parts by name.
 
     Args:
@@ -57,7 +58,7 @@ class Published:
     def __init__(
         self, apps: AppTable, kind: str, meta: Mapping[str, Any], arrays: Mapping[str, Array]
     ) -> None:
-        self.kind, self._arrays = kind, dict(arrays)
+        self.kind, self.arrays = kind, dict(arrays)
         self.catalogue = Catalogue.of(
             apps,
             Cardinalities(**meta["cardinalities"]),
@@ -80,7 +81,7 @@ class Published:
         self.meta = {**meta, "nonzero": nonzero}
 
     def _under(self, part: str) -> dict[str, Array]:
-        return {k.removeprefix(f"{part}."): v for k, v in self._arrays.items() if k.startswith(f"{part}.")}
+        return {k.removeprefix(f"{part}."): v for k, v in self.arrays.items() if k.startswith(f"{part}.")}
 
     def score(self, requests: Requests) -> Array:
         """Log odds of acquisition at the top position, float32[B, C].
@@ -136,11 +137,11 @@ class Published:
     def nbytes(self) -> int:
         """Bytes of the weights and of what they are folded into; equal models have equal ones."""
         folded = sum(_held(value) for part in self.parts.values() for value in vars(part).values())
-        return folded + sum(array.nbytes for array in self._arrays.values())
+        return folded + sum(array.nbytes for array in self.arrays.values())
 
     def save(self, folder: Path) -> None:
         """Writes what serving needs into the existing `folder`."""
-        checkpoint.write(folder, self.kind, self._arrays, form="published", **self.meta)
+        checkpoint.write(folder, self.kind, self.arrays, form="published", **self.meta)
 
     @classmethod
     def load(cls, folder: Path, apps: AppTable) -> Self:

@@ -39,6 +39,12 @@ class Settings(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True, allow_inf_nan=False)
 
 
+MOST_DAYS = 100_000
+"""Largest boundary of an age bucket: there is a table of so many days."""
+
+Age = Annotated[int, Field(ge=1, le=MOST_DAYS)]
+
+
 class FeatureSettings(Settings):
     """How logs become features (paper, section 4.1)."""
 
@@ -48,7 +54,7 @@ class FeatureSettings(Settings):
         ge=1,
         description="Visits of users who have an app before it has an embedding as an installed app.",
     )
-    age_boundaries: tuple[int, ...] = Field(
+    age_boundaries: tuple[Age, ...] = Field(
         default=(1, 2, 3, 5, 7, 10, 14, 21, 30, 60, 120),
         min_length=1,
         max_length=100,
@@ -89,7 +95,8 @@ class TrainingSettings(Settings):
     warm_start: bool = Field(
         default=True,
         description="Whether a fit goes on from the weights and optimiser state of the last one; if not, "
-        "each begins with fresh weights (vocabularies and app history are kept).",
+        "each begins with fresh weights (vocabularies of apps and app history are kept; pairs of the cross "
+        "installed_x_app must come to cross_min_count anew).",
     )
 
 

@@ -189,11 +189,12 @@ class TableNet:
         x = self.table.new_empty(len(inputs), self._width + self.dense)
         table_rows.gather(self.table, *gathered, x)
         x[:, self._width :] = self._tensor(inputs.dense)
-        h = self._product(x, w["layer1"].t()).add_(w["bias1"])
+        # Copies of the weights: where a factor is transposed MKL for AVX2 rounds a row by its place.
+        h = self._product(x, w["layer1"].t().contiguous()).add_(w["bias1"])
         table_rows.join(h, self.project() if projected is None else projected, *folded)
         self._batch, self._hidden = (folded, gathered, x), [h]
         for layer in range(2, len(self.settings.hidden) + 1):
-            h = self._product(h, w[f"layer{layer}"].t()).add_(w[f"bias{layer}"]).relu_()
+            h = self._product(h, w[f"layer{layer}"].t().contiguous()).add_(w[f"bias{layer}"]).relu_()
             self._hidden.append(h)
         logits: Array = torch.mv(h, w["out"]).cpu().numpy()
         return logits

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import operator
+from collections.abc import Collection
 from numbers import Real
 from typing import Any
 
@@ -33,6 +34,10 @@ POSITIVE = ("ftrl_alpha", "learning_rate", "initial_accumulator")
 
 NOT_NEGATIVE = ("ftrl_beta", "l1", "l2")
 
+SWITCHES = ("early_stopping", "progress")
+
+KINDS = ("categorical", "continuous", "multivalent")
+
 
 def check_parameters(classifier: Any) -> None:
     """Raises ValueError, with name, what was got and what is allowed, for a parameter out of range."""
@@ -45,7 +50,16 @@ def check_parameters(classifier: Any) -> None:
             raise ValueError(f"{name}: got {p[name]!r}, an integer of at least {least} is allowed")
     if p["hash_buckets"] is not None and not _is_integer(p["hash_buckets"], 1):
         raise ValueError(f"hash_buckets: got {p['hash_buckets']!r}, None or an integer above 0 is allowed")
-    if not len(p["hidden"]) or not all(_is_integer(units, 1) for units in p["hidden"]):
+    for name in SWITCHES:
+        if not isinstance(p[name], bool | int | np.bool_) or p[name] not in (False, True):
+            raise ValueError(f"{name}: got {p[name]!r}, True or False is allowed")
+    for name in KINDS:
+        if p[name] is not None and _listed(p[name]) is None:
+            raise ValueError(f"{name}: got {p[name]!r}, None or a list of columns' names is allowed")
+    if p["crosses"] is not None and _listed(p["crosses"]) is None:
+        raise ValueError(f"crosses: got {p['crosses']!r}, None or a list of tuples of columns is allowed")
+    hidden = _listed(p["hidden"])
+    if not hidden or not all(_is_integer(units, 1) for units in hidden):
         raise ValueError(f"hidden: got {p['hidden']!r}, one or more integers of at least 1 are allowed")
     for name in POSITIVE:
         if not _is_finite(p[name]) or p[name] <= 0:
@@ -66,6 +80,15 @@ def _is_integer(value: Any, least: int) -> bool:
         return False
 
 
+def _listed(value: Any) -> list[Any] | None:
+    """The items of a list, tuple, array or pandas index; None where `value` is no such thing."""
+    if isinstance(value, np.ndarray) and value.ndim == 0:
+        return None
+    if isinstance(value, str | bytes) or not isinstance(value, Collection):
+        return None
+    return list(value.tolist() if hasattr(value, "tolist") else value)
+
+
 def _is_finite(value: Any) -> bool:
     return isinstance(value, Real) and math.isfinite(value)
 
@@ -77,14 +100,13 @@ def choose_columns(classifier: Any, frame: Any) -> TableSettings:
         ValueError: if a column has two kinds, or a cross has fewer than two parts or one that is no column.
     """
     p = classifier.get_params(deep=False)
-    kinds = ("categorical", "continuous", "multivalent")
-    if all(p[kind] is None for kind in kinds):
-        chosen: dict[str, list[str]] = {kind: [] for kind in kinds}
+    if all(p[kind] is None for kind in KINDS):
+        chosen: dict[str, list[str]] = {kind: [] for kind in KINDS}
         for name in frame.columns:
             chosen[_kind(frame[name])].append(name)
     else:
-        chosen = {kind: list(p[kind] or ()) for kind in kinds}
-    names = [name for kind in kinds for name in chosen[kind]]
+        chosen = {kind: _listed(p[kind]) or [] for kind in KINDS}
+    names = [name for kind in KINDS for name in chosen[kind]]
     for name in names:
         if names.count(name) > 1:
             raise ValueError(
@@ -92,15 +114,17 @@ def choose_columns(classifier: Any, frame: Any) -> TableSettings:
             )
     if not names:
         raise ValueError("frame: got no column, at least one is needed")
-    crosses = tuple(map(tuple, p["crosses"] or ()))
-    for cross in crosses:
-        if len(cross) < 2 or not set(cross) <= set(names):
+    crosses = []
+    for cross in _listed(p["crosses"]) or []:
+        parts = tuple(_listed(cross) or ())
+        if len(parts) < 2 or not all(part in names for part in parts):
             raise ValueError(f"crosses: got {cross!r}, two or more of the columns {names} are allowed")
+        crosses.append(parts)
     return TableSettings(
         tuple(chosen["categorical"]),
         tuple(chosen["continuous"]),
         tuple(chosen["multivalent"]),
-        crosses,
+        tuple(crosses),
         int(p["min_count"]),
         int(p["num_quantiles"]),
         int(p["wide_quantiles"]),

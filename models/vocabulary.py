@@ -196,7 +196,7 @@ class _ObjectTable:
     def lookup(self, array: NDArray[Any]) -> Ids:
         find = self.ids.get
         if array.dtype.kind == "O":
-            found = [0 if is_missing(v) else find(v, 0) for v in array.ravel().tolist()]
+            found = [0 if is_missing(v) else find(_plain(v), 0) for v in array.ravel().tolist()]
             return np.array(found, np.int64).reshape(array.shape)
         values, inverse = np.unique(array, return_inverse=True)  # NaN is in no dictionary
         table = np.fromiter((find(v, 0) for v in values.tolist()), np.int64, len(values))

@@ -78,8 +78,7 @@ def _best(values: Any, shown: Any) -> Any:
                 continue
             place = count if count < shown else shown - 1
             while place > 0 and values[b, best[b, place - 1]] < value:
-                if place < shown:
-                    best[b, place] = best[b, place - 1]
+                best[b, place] = best[b, place - 1]
                 place -= 1
             best[b, place] = c
             if count < shown:

@@ -99,28 +99,23 @@ def read_log(path: Path, capacity: int) -> Log:
         LogFormatError: when the file is not a part of a log.
     """
     table = _read(path, LOG_SCHEMA)
+    apps = _matrix(path, table, "apps")
     scalars = {name: table.column(name).to_numpy() for name in LOG_SCHEMA.names[:9]}
     installed = _column(table, "installed")
-    lengths = np.diff(installed.offsets.to_numpy())
+    lengths = _lengths(installed)
     if len(lengths) and lengths.max() > capacity:
         raise LogFormatError(f"{path}: installed: got {lengths.max()} apps, allowed are {capacity}")
     padded = np.full((len(lengths), capacity), NO_APP, np.int32)
-    padded[np.arange(capacity) < lengths[:, None]] = installed.flatten().to_numpy()
-    apps = _matrix(table, "apps")
-    propensity_lists = _column(table, "propensities")
-    explored = ~propensity_lists.is_null().to_numpy(zero_copy_only=False)
-    propensities = np.full(apps.shape, np.nan, np.float32)
-    propensities[explored] = propensity_lists.flatten().to_numpy().reshape(explored.sum(), apps.shape[1])
-    version = table.column("model_version").combine_chunks()
-    names = np.array(version.dictionary.to_pylist() or [""])
+    padded[np.arange(capacity) < lengths[:, None]] = _values(path, "installed", installed).to_numpy()
+    versions, indices = _texts(path, "model_version", _column(table, "model_version"))
     return Log(
         requests=Requests(**scalars, installed=padded, apps=apps),
-        positions=_matrix(table, "positions"),
-        sources=_source_codes(table, apps.shape),
-        scores=_matrix(table, "scores"),
-        labels=_matrix(table, "labels"),
-        propensities=propensities,
-        model_version=names[version.indices.to_numpy()],
+        positions=_matrix(path, table, "positions", apps.shape[1]),
+        sources=_source_codes(path, table, apps.shape),
+        scores=_matrix(path, table, "scores", apps.shape[1]),
+        labels=_matrix(path, table, "labels", apps.shape[1]),
+        propensities=_propensities(path, table, apps.shape),
+        model_version=np.array(versions or [""])[indices],
     )
 
 
@@ -131,9 +126,9 @@ def read_truth(path: Path) -> Truth:
         LogFormatError: when the file is not a part of the truth.
     """
     table = _read(path, TRUTH_SCHEMA)
-    return Truth(
-        table.column("request_id").to_numpy(), _matrix(table, "probabilities"), _matrix(table, "exceptions")
-    )
+    probabilities = _matrix(path, table, "probabilities")
+    exceptions = _matrix(path, table, "exceptions", probabilities.shape[1])
+    return Truth(table.column("request_id").to_numpy(), probabilities, exceptions)
 
 
 def _rows(matrix: Array, kind: Any) -> Any:
@@ -153,23 +148,67 @@ def _sources(sources: Array) -> Any:
     return pa.ListArray.from_arrays(pa.array(offsets), values)
 
 
-def _source_codes(table: Any, shape: tuple[int, ...]) -> Array:
-    values = _column(table, "sources").flatten()
-    if not isinstance(values, pa.DictionaryArray):
-        values = values.dictionary_encode()
+def _source_codes(path: Path, table: Any, shape: tuple[int, ...]) -> Array:
+    lists = _column(table, "sources")
+    _same_lengths(path, "sources", _lengths(lists), shape[1])
+    names, indices = _texts(path, "sources", _values(path, "sources", lists))
     known = {name: code for code, name in enumerate(_NAMES.to_pylist())}
-    codes = np.array([known[name] for name in values.dictionary.to_pylist()] or [0], np.int8)
-    return np.asarray(codes[values.indices.to_numpy()].reshape(shape))
+    for name in names:
+        if name not in known:
+            raise LogFormatError(f"{path}: sources: got {name!r}, allowed are {', '.join(known)}")
+    codes = np.array([known[name] for name in names] or [0], np.int8)
+    return np.asarray(codes[indices].reshape(shape))
+
+
+def _propensities(path: Path, table: Any, shape: tuple[int, ...]) -> Array:
+    """float32 of `shape`; NaN in rows that are null."""
+    lists = _column(table, "propensities")
+    explored = ~lists.is_null().to_numpy(zero_copy_only=False)
+    _same_lengths(path, "propensities", _lengths(lists)[explored], shape[1])
+    propensities = np.full(shape, np.nan, np.float32)
+    values = _values(path, "propensities", lists).to_numpy()
+    propensities[explored] = values.reshape(explored.sum(), shape[1])
+    return propensities
+
+
+def _matrix(path: Path, table: Any, name: str, width: int | None = None) -> Array:
+    """The lists of a column as rows; they must all have `width` values, or equally many where it is None."""
+    lists = _column(table, name)
+    lengths = _lengths(lists)
+    _same_lengths(path, name, lengths, int(lengths[0]) if width is None and len(lengths) else width)
+    values = _values(path, name, lists).to_numpy()
+    return np.asarray(values.reshape(len(lists), -1) if len(lists) else values.reshape(0, 0))
 
 
 def _column(table: Any, name: str) -> Any:
     return table.column(name).combine_chunks()
 
 
-def _matrix(table: Any, name: str) -> Array:
-    column = _column(table, name)
-    values = column.flatten().to_numpy()
-    return np.asarray(values.reshape(len(column), -1) if len(column) else values.reshape(0, 0))
+def _lengths(lists: Any) -> Array:
+    return np.diff(lists.offsets.to_numpy())
+
+
+def _same_lengths(path: Path, name: str, lengths: Array, width: int | None) -> None:
+    if (lengths != width).any():
+        other = lengths[lengths != width][0]
+        raise LogFormatError(f"{path}: {name}: got a row of {other} values, {width} are allowed")
+
+
+def _values(path: Path, name: str, lists: Any) -> Any:
+    values = lists.flatten()
+    if values.null_count:
+        raise LogFormatError(f"{path}: {name}: got {values.null_count} nulls in its lists, none are allowed")
+    return values
+
+
+def _texts(path: Path, name: str, values: Any) -> tuple[list[str], Array]:
+    """The distinct strings, and of each value the place of its string among them."""
+    if not isinstance(values, pa.DictionaryArray):
+        values = values.dictionary_encode()
+    try:
+        return values.dictionary.to_pylist(), values.indices.to_numpy()
+    except UnicodeDecodeError as error:
+        raise LogFormatError(f"{path}: {name}: got a string that is no UTF-8 ({error})") from error
 
 
 def _write(path: Path, table: Any) -> None:
@@ -193,4 +232,20 @@ def _read(path: Path, schema: Any) -> Any:
         raise LogFormatError(f"{path}: got an unreadable file ({error}), a Parquet part is needed") from error
     if table.schema.names != schema.names:
         raise LogFormatError(f"{path}: got columns {table.schema.names}, allowed are {schema.names}")
+    for field in schema:
+        got, allowed = _type_name(table.schema.field(field.name).type), _type_name(field.type)
+        if got != allowed:
+            raise LogFormatError(f"{path}: {field.name}: got {got}, allowed is {allowed}")
+        nulls = table.column(field.name).null_count
+        if nulls and not field.nullable:
+            raise LogFormatError(f"{path}: {field.name}: got {nulls} nulls, none are allowed")
     return table
+
+
+def _type_name(kind: Any) -> str:
+    """A type's name, whether its strings are in a dictionary or not, and whatever a list calls its items."""
+    if pa.types.is_dictionary(kind):
+        return _type_name(kind.value_type)
+    if pa.types.is_list(kind):
+        return f"list of {_type_name(kind.value_type)}"
+    return str(kind)

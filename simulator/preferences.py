@@ -6,7 +6,8 @@ The log odds of acquisition of app a by user u at hour h of day t are
 
 `taste` is a bilinear form of low rank whose vectors are tanh of sums of attributes: an interaction of many
 attributes. `R_t` has a few random companions per app, so it is sparse and of full rank, and its slots expire.
-Each smooth component is standardised on a sample of pairs, and b is solved for the base rate.
+Each smooth component is standardised on a sample of pairs, and b is solved for the base rate, exceptions
+left out.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from typing import Any
 import numpy as np
 from numba import njit
 from scipy.optimize import brentq
-from scipy.special import expit
+from scipy.special import expit, logit
 
 from simulator.catalogue import Catalogue, standardise
 from simulator.keys import Stream, fold, hash_keys, normal, root, uniform, unit
@@ -76,7 +77,7 @@ def build_preferences(
         + catalogue.quality[apps] * settings.quality_sd
         + hour_category[hours, catalogue.table.category[apps]]
     )
-    intercept = brentq(lambda b: expit(smooth + b).mean() - settings.base_rate, -30.0, 30.0)
+    intercept = _intercept(smooth, settings.base_rate)
     return Preferences(
         app_vectors=raw_vectors * taste_scale,
         taste_centre=float(product.mean() * taste_scale),
@@ -85,6 +86,18 @@ def build_preferences(
         propensity_scale=propensity_scale,
         hour_category=hour_category,
     )
+
+
+def _intercept(smooth: Array, base_rate: float) -> float:
+    """The b at which the mean of expit(smooth + b) is the base rate."""
+
+    def excess(b: float) -> float:
+        return float(expit(smooth + b).mean()) - base_rate
+
+    low, high = -30.0, 30.0
+    if excess(low) > 0.0 or excess(high) < 0.0:  # else not, as the last bits of b hang on the interval
+        low, high = logit(base_rate) - smooth.max() - 1.0, logit(base_rate) - smooth.min() + 1.0
+    return float(brentq(excess, low, high))
 
 
 def _scale(values: Array, deviation: float) -> float:

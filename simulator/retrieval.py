@@ -297,9 +297,7 @@ def _candidates(
                 luck = fold(place, attempt)
                 if attempt >= _ATTEMPTS:
                     source = _FILL
-                if source >= _RELATED and source != _FILL and n_installed == 0:
-                    source = _CHARTS
-                if source == _CATEGORY and n_installed == 0:
+                if n_installed == 0 and source in (_RELATED, _CATEGORY):
                     source = _CHARTS
                 app = -1
                 if source == _CHARTS:

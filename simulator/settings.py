@@ -40,7 +40,8 @@ class WorldSettings(Settings):
     horizon_days: Annotated[int, Field(ge=1, le=10_000)] = 35
 
     base_rate: Annotated[float, Field(gt=0.0, lt=0.5)] = 0.012
-    """Mean chance of acquisition of a random pair of user and released app at the top position."""
+    """Mean chance of acquisition of a random pair of user and released app at the top position, exceptions
+    left out; with these it is a little higher, .013 to .014 by default."""
     taste_sd: Deviation = 1.0
     """Standard deviation of smooth taste, in log odds (lambda of the design)."""
     taste_dimension: Annotated[int, Field(ge=1, le=128)] = 4

@@ -22,6 +22,7 @@ from experiment.rankers import KINDS
 from experiment.settings import RunSettings
 from experiment.worlds import world_of
 from models import registry
+from models.scorer import Published
 from simulator import traffic
 from simulator.log import write_log, write_truth
 from simulator.retrieval import Index
@@ -143,7 +144,7 @@ def net_operations(model: Ranker, candidates: int) -> float:
     The first layer's app side is a table that publishing builds, its user side is one row per visit; adding
     the two is one operation for each unit. 0 without a deep part.
     """
-    arrays: dict[str, Any] = getattr(model, "_arrays", {})
+    arrays = model.arrays if isinstance(model, Published) else {}
     weights = {k.removeprefix("deep."): v.shape for k, v in arrays.items() if k.startswith("deep.")}
     if not weights:
         return 0.0

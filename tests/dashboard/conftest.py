@@ -241,7 +241,7 @@ def window(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Any]:
 
     def opened(root: Path, run: str | None = None, page: str | None = None) -> Any:
         monkeypatch.setattr(sys, "argv", ["app.py", str(root)])
-        at = AppTest.from_file(str(app), default_timeout=30)
+        at = AppTest.from_file(str(app), default_timeout=120)
         at.run()
         if run is not None:
             at.selectbox(key="run").set_value(run).run()

@@ -58,9 +58,10 @@ class Server:
                 stderr=said,
                 env={**os.environ, "OMP_NUM_THREADS": "1"},
             )
+        direct = urllib.request.build_opener(urllib.request.ProxyHandler({}))
         for _ in range(600):
             try:
-                with urllib.request.urlopen(f"{self.address}/_stcore/health", timeout=5):
+                with direct.open(f"{self.address}/_stcore/health", timeout=5):
                     return
             except OSError:
                 time.sleep(0.2)

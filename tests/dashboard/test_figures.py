@@ -373,7 +373,7 @@ def test_a_file_that_was_changed_is_not_shown(maker, sliced):
     folder.write_json(folder.path / "metrics" / "slices.json", sliced)
     folder.finish_day(3)
     assert slices.found(read(folder.path)) == sliced
-    folder.write_json(folder.path / "metrics" / "slices.json", {**sliced, "format": FORMAT - 1})
+    folder.write_json(folder.path / "metrics" / "slices.json", {**sliced, "format": 10 * FORMAT})
     folder.finish_day(3)
     assert slices.found(read(folder.path)) is None
     (folder.path / "metrics" / "slices.json").write_text("{}")

@@ -1,5 +1,4 @@
 import os
-import signal
 import subprocess
 import sys
 import time
@@ -116,10 +115,8 @@ def test_stop_interrupts_the_holder_of_the_lock(maker, ignoring):
         [sys.executable, "-c", "\n".join(lines)], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
     )
     process.stdout.readline()
-    began = time.monotonic()
     assert launch.stop(path)
     assert process.wait(20) != 0
-    assert time.monotonic() - began < 20
     process.stdout.close()
     assert not launch.stop(path)
 
@@ -144,6 +141,5 @@ def test_every_knob_is_a_setting_of_every_preset(preset):
         assert knob.meaning.endswith(".")
 
 
-def test_interrupt_is_a_signal():
+def test_a_process_that_is_gone_ignores_no_interrupt():
     assert not launch._ignores_interrupts(1 << 30)
-    assert signal.SIGINT == 2

@@ -151,7 +151,9 @@ def test_before_the_planned_end_only_always_valid_figures_decide(shared):
     run = read(shared.done)
     early = {**run.report, "run": {**run.report["run"], "stopped": "not finished"}}
     primary, *others = card_rows.blocks(run, early)
-    for row, c in zip(primary.rows, early["comparisons"], strict=False):
+    against_control = [c for c in early["comparisons"] if c["control"] == "wide"]
+    assert len(primary.rows) == len(against_control) == 2
+    for row, c in zip(primary.rows, against_control, strict=True):
         assert row.stated == row.wings == tuple(c["always_valid_look_ci"])
         assert row.p == c["always_valid_p_adjusted"]
     assert {row.mark for block in others for row in block.rows} == {"early"}

@@ -55,7 +55,7 @@ def _numbers(document):
 def test_the_machine_has_limits():
     found = limits()
     assert 1 < found.gemm_gflops < 1e5
-    assert 1 < found.gemm_bf16_gflops < 1e6
+    assert 0 < found.gemm_bf16_gflops < 1e6
     assert 0.1 < found.copy_gb_per_second < 1e4
     assert found.cores >= 1
 

@@ -1,3 +1,4 @@
+import io
 import json
 import os
 import re
@@ -11,6 +12,7 @@ from typing import Any, Self
 
 import pyarrow as pa
 import pytest
+from rich.console import Console
 
 from experiment.config import Config
 from experiment.errors import BadInput
@@ -365,7 +367,12 @@ def test_runs_are_listed_in_any_state(folder: RunFolder, config: Config) -> None
     assert "config.toml" in str(runs["broken"].message)
     assert summary(root / "one").seed == 7
     assert runs_in(root / "nowhere") == []
-    render(list(runs.values()), root)
+    console = Console(file=io.StringIO(), width=1000)
+    console.print(render(list(runs.values()), root))
+    shown = {line.split()[0]: line for line in console.file.getvalue().splitlines()}
+    assert {name: shown[name].split()[1] for name in runs} == {name: run.state for name, run in runs.items()}
+    assert "Deep +3.0%" in shown["done"]
+    assert "config.toml" in shown["broken"]
 
 
 def test_a_renewal_is_whole_at_any_instant(folder: RunFolder) -> None:

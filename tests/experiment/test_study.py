@@ -1,5 +1,6 @@
 """Studies: what a file states, what a cell measures, how cells are kept, and what is said of them."""
 
+import contextlib
 import json
 import os
 import shutil
@@ -437,32 +438,39 @@ def test_workers_end_with_a_study_that_is_killed(tmp_path):
     runs = tmp_path / "r" / "studies" / "s" / "runs"
     process = subprocess.Popen([*command, "--workers", "2"], stderr=subprocess.DEVNULL)
     try:
-        deadline = time.monotonic() + 60
-        locks: list[Path] = []
-        while len(locks) < 2 and time.monotonic() < deadline:
+        deadline = time.monotonic() + 300
+        held: dict[str, int] = {}
+        while len(held) < 2 and process.poll() is None and time.monotonic() < deadline:
             time.sleep(0.05)
-            locks = [lock for lock in runs.glob("*/lock") if lock.read_bytes()]  # made first, then written
-        held = [json.loads(lock.read_bytes())["pid"] for lock in locks]
+            held = _holders(runs)
     finally:
         process.send_signal(signal.SIGKILL)
         process.wait()
     assert len(held) == 2
     deadline = time.monotonic() + 20
-    while any(_alive(pid) for pid in held) and time.monotonic() < deadline:
+    while any(map(_alive, held.values())) and time.monotonic() < deadline:
         time.sleep(0.05)
-    assert not any(_alive(pid) for pid in held)
+    assert not any(map(_alive, held.values()))
     subprocess.run([*command, "--workers", "2"], check=True, timeout=300)
-    assert sorted(path.parent.name for path in runs.glob("*/report.json")) == sorted(
-        lock.parent.name for lock in locks
-    )
+    assert sorted(path.parent.name for path in runs.glob("*/report.json")) == sorted(held)
+
+
+def _holders(runs: Path) -> dict[str, int]:
+    """The process that holds each run's lock."""
+    found = {}
+    for lock in runs.glob("*/lock"):
+        with contextlib.suppress(FileNotFoundError):  # released meanwhile
+            if text := lock.read_bytes():  # made first, then written
+                found[lock.parent.name] = json.loads(text)["pid"]
+    return found
 
 
 def _alive(pid: int) -> bool:
     try:
         os.kill(pid, 0)
-    except ProcessLookupError:
+        return "Z" not in Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+    except OSError:
         return False
-    return "Z" not in Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
 
 
 # --- measures -----------------------------------------------------------------------------------------------

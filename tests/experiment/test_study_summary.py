@@ -1,9 +1,11 @@
 """What is said of a study: estimates over seeds, claims, winners, frontiers, tables, figures, Markdown."""
 
+import io
 from pathlib import Path
 
 import pytest
 import scipy.stats
+from rich.console import Console
 
 from experiment.study import figure as study_figure
 from experiment.study import markdown as study_markdown
@@ -90,6 +92,12 @@ def test_bounds_are_counted_too():
     )
     above = study_plan.Claim(name="a", measure="gauc", arm="deep", above=1.0)
     assert [study_summary.holds(above, value) for value in (0.5, 1.5, None)] == [False, True, False]
+
+
+def printed(renderable) -> str:
+    console = Console(file=io.StringIO(), width=200)
+    console.print(renderable)
+    return console.file.getvalue()
 
 
 @pytest.fixture
@@ -184,8 +192,8 @@ def test_a_study_under_way_says_so(swept):
     document = study_summary.document("small", study, {})
     assert [one["arms"] for one in document["points"]] == [{}, {}]
     assert phrases.notes(document) == ["0 of 4 cells are done."]
-    study_table.render(document)
-    study_figure.figure(document)
+    assert "0 of 4 cells are done." in printed(study_table.render(document))
+    assert not study_figure.figure(document).data
     assert phrases.notes(swept | {"programs": ["a", "b"]}) == [
         "3 of 6 cells are done." if swept["cells_done"] == 3 else
         "Cells of 2 versions of the program are mixed; --again starts anew."

@@ -24,12 +24,17 @@ from experiment.truth.replay import RefitTask, ReplayError, part_path, refit, re
 
 SMALL = ["world.apps=800", "users.population=20000", "experiment.bucket_share=0.01", "run.shard_users=100"]
 
+LENIENT = [
+    "gate.calibration_min=0", "gate.calibration_max=100", "gate.auc_margin=0.5", "gate.log_loss_margin=10",
+]  # fmt: skip
+
 
 @pytest.fixture(scope="module")
 def plain(tmp_path_factory):
     """A finished run of two learning arms and one that knows, two shards each; nothing replayed yet."""
     folder = tmp_path_factory.mktemp("run") / "plain"
-    running.run(load("tiny", [*SMALL, "experiment.days=2"], arms="wide,deep,oracle", workers=1), folder)
+    settings = [*SMALL, *LENIENT, "experiment.days=2"]
+    running.run(load("tiny", settings, arms="wide,deep,oracle", workers=1), folder)
     return folder
 
 

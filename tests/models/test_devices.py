@@ -15,7 +15,7 @@ def test_the_processor_is_always_there():
     assert devices.require("cpu:0").type == "cpu"
 
 
-@pytest.mark.parametrize("name", ["nonsense", "cuda:9999", "meta", ""])
+@pytest.mark.parametrize("name", ["nonsense", "cuda:9999", "meta", "", None])
 def test_a_device_that_is_not_here_is_refused(name):
     here = re.escape(", ".join(devices.available()))
     with pytest.raises(ValueError, match=f"^device: got {re.escape(repr(name))}, this machine has {here}$"):

@@ -262,6 +262,22 @@ def test_calibration_curve_holds_all_impressions_in_equal_bins():
     assert len(calibration_curve([1, 0, 1], [0.0, 1.0, 2.0]).predicted) == 3
 
 
+def test_certainty_costs_nothing_where_it_is_right_and_everything_where_it_is_not():
+    inf = float("inf")
+    assert log_loss([1], [inf]) == log_loss([0], [-inf]) == 0
+    assert log_loss([1, 0, 1], [inf, -inf, 0.0]) == pytest.approx(np.log(2) / 3)
+    for label, odds in ((0, inf), (1, -inf), (0.5, inf), (0.5, -inf)):
+        assert log_loss([1, label], [0.0, odds]) == inf
+
+
+def test_positions_and_bins_below_1_are_refused():
+    for k in (0, -1):
+        with pytest.raises(ValueError, match=f"^k: got {k}, at least 1 is allowed$"):
+            ndcg([[0, 1]], [[0.0, 1.0]], k=k)
+        with pytest.raises(ValueError, match=f"^bins: got {k}, at least 1 is allowed$"):
+            calibration_curve([0, 1], [0.0, 1.0], bins=k)
+
+
 @pytest.mark.parametrize(
     ("labels", "scores", "message"),
     [

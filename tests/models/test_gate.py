@@ -6,8 +6,9 @@ import time
 import numpy as np
 import pytest
 
-from models import evaluation
+from models import evaluation, registry
 from models.gate import Limits, dry_run, judge, latency
+from models.scorer import Published
 from simulator.schema import Log
 
 LIMITS = Limits(
@@ -144,6 +145,64 @@ def test_the_dry_run_refuses(traffic, scores, reason):
     assert refused(judge(Fixed(scores(truth)), Fixed(truth), log, LIMITS)) == reason
 
 
+NET = {"training": {"batch_requests": 64}, "deep": {"hidden": [16, 8], "embedding_dim": 4}}
+
+
+@pytest.fixture(scope="module")
+def published(lab, traffic):
+    log, _ = traffic
+    store = lab.store(seed=1, smooth=1.5)
+    models = {}
+    for kind, settings in (("wide_deep", NET), ("fm", {})):
+        ranker = registry.create(kind, store.apps, lab.cardinalities, settings, 7)
+        ranker.fit(log.take(slice(0, 300)), 1)
+        models[kind] = ranker.publish()
+    return store.apps, models
+
+
+def broken(apps, model, name, where=slice(None), value=np.nan):
+    array = model.arrays[name].copy()
+    array[where] = value
+    return Published(apps, model.kind, model.meta, {**model.arrays, name: array})
+
+
+def test_weights_that_are_not_finite_are_refused_by_name(traffic, published):
+    log, _ = traffic
+    apps, models = published
+    lenient = dataclasses.replace(LIMITS, calibration_min=0.0, calibration_max=1e9)
+    for kind, model in models.items():
+        assert judge(model, None, log, lenient).accepted
+        for name, array in model.arrays.items():
+            if array.dtype.kind != "f":
+                continue
+            one = tuple(n // 2 for n in array.shape)
+            for poisoned in (broken(apps, model, name), broken(apps, model, name, one)):
+                reason = refused(judge(poisoned, model, log, lenient))
+                assert reason == f"dry run: numbers that are not finite in {name}", (kind, name)
+    twice = broken(apps, broken(apps, models["fm"], "fm.installed", 1, np.inf), "fm.bias")
+    reason = refused(judge(twice, None, log, lenient))
+    assert reason.startswith("dry run: numbers that are not finite in fm.")
+    assert reason.endswith(" and 1 more")
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["user1", "app1", "bias1", "layer2", "bias2", "out", "attributes", "apps", "installed", "position1"],
+)
+@pytest.mark.parametrize("hidden", [(16, 8), (12, 6)])
+def test_weights_that_are_not_a_number_show_in_the_scores(lab, traffic, name, hidden):
+    """Also where nobody looks at the weights."""
+    log, _ = traffic
+    apps = lab.store(seed=1, smooth=1.5).apps
+    settings = {**NET, "deep": {**NET["deep"], "hidden": hidden}}
+    ranker = registry.create("deep", apps, lab.cardinalities, settings, 7)
+    ranker.fit(log.take(slice(0, 100)), 1)
+    model = ranker.publish()
+    assert np.isfinite(model.score(log.requests)).all()
+    scores = broken(apps, model, f"deep.{name}").score(log.requests)
+    assert np.isnan(scores).mean() > 0.5
+
+
 def test_a_model_too_large_is_not_even_called(traffic):
     log, truth = traffic
     giant = Fixed(truth, nbytes=101 * 2**20)
@@ -206,6 +265,12 @@ def test_with_nothing_held_out_the_recorded_requests_try_the_model(traffic):
 
 def test_labels_of_one_kind_leave_only_the_calibration(traffic):
     log, truth = traffic
+    full = dataclasses.replace(log, labels=np.ones_like(log.labels))
+    low = np.full_like(truth, -3.0)
+    assert refused(judge(Fixed(low), Fixed(truth), full, LIMITS)).startswith(
+        "holdout: predicted over observed"
+    )
+    assert judge(Fixed(low), Fixed(truth), full, dataclasses.replace(LIMITS, calibration_min=0.01)).accepted
     empty = dataclasses.replace(log, labels=np.zeros_like(log.labels))
     verdict = judge(Fixed(truth), Fixed(-truth), empty, LIMITS)
     assert verdict.accepted

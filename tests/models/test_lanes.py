@@ -47,6 +47,16 @@ def test_the_weighted_sum_of_a_row_is_added_in_pairs(draw, width):
     assert np.array_equal(out, sums[:, 0])
 
 
+def test_what_is_not_a_number_stays_so(draw):
+    a, b, c, out = draw(5, 24), draw(5, 24), draw(2, 24), draw(5, 24)
+    a[3, 17] = np.nan
+    _sum(a, b, c, out)
+    assert np.argwhere(np.isnan(out)).tolist() == [[3, 17]]
+    sums = np.empty(5, np.float32)
+    _dot(out, c[0], c[1], sums)
+    assert np.isnan(sums).tolist() == [False, False, False, True, False]
+
+
 @pytest.mark.parametrize("high", [30, 10**9])
 def test_distinct_keys_are_those_of_sorting(high):
     keys = np.random.default_rng(1).integers(0, high, 500)

@@ -89,8 +89,13 @@ def test_arrays_that_do_not_fit_are_refused(published, store, tmp_path, kind, ch
     [
         ({"cardinalities": {}}, "meta: got Cardinalities.__init__() missing"),
         ({"cardinalities": None}, "meta: got "),
-        ({"features": {"age_boundaries": [1, 10**9]}}, "features.age_boundaries: got 1000000000"),
-        ({"features": {"positions": 10**9}}, "meta: got 1 validation error"),
+        (
+            {"features": {"age_boundaries": [1, 10**9]}},
+            "features.age_boundaries.1: got 1000000000, input should be",
+        ),
+        ({"features": {"age_boundaries": [-3]}}, "features.age_boundaries.0: got -3, input should be"),
+        ({"features": {"positions": 10**9}}, "features.positions: got 1000000000, input should be"),
+        ({"features": 5}, "features: got 5, input should be"),
         ({"crosses": ["installed_x_app"] * 2}, "crosses: got ("),
         ({"crosses": 5}, "meta: got 'int' object is not iterable"),
         ({"scale": "1"}, "scale: got '1', a finite number is allowed"),

@@ -145,13 +145,19 @@ def test_unknown_settings_are_refused(make, kind):
         make(kind, embeding_dim=3)
 
 
-def test_unknown_kinds_are_refused(world):
+def test_unknown_kinds_are_refused(world, tmp_path, monkeypatch):
     store, _, cardinalities = world
+    monkeypatch.syspath_prepend(tmp_path)
+    (tmp_path / "divides_by_nothing.py").write_text("1 / 0")
+    (tmp_path / "lacks_something.py").write_text("import json\njson.nothing")
     for kind, message in [
         ("wide_dep", r"^kind: got 'wide_dep' \(did you mean wide_deep\?\), .* or module:Class are allowed$"),
         ("no.such:Class", r"^kind: got 'no.such:Class', but no.such cannot be imported"),
         ("json:Nothing", r"^kind: got 'json:Nothing', but json has no Nothing$"),
         ("json:dumps", r"^kind: got 'json:dumps', which is no class$"),
+        (".x:Y", r"^kind: got '.x:Y', but importing it failed \(TypeError: "),
+        ("divides_by_nothing:Y", r"Y', but importing it failed \(ZeroDivisionError: division by zero\)$"),
+        ("lacks_something:Y", r"Y', but importing it failed \(AttributeError: .* 'nothing'\)$"),
     ]:
         with pytest.raises(ValueError, match=message):
             registry.create(kind, store.apps, cardinalities, {}, 0)

@@ -33,10 +33,11 @@ def test_scores_are_close_to_those_of_fp32(lab, world):
     assert np.abs(expit(after) - expit(before)).max() < 5e-4  # chances of acquisition
 
 
-@bf16
-def test_a_score_depends_on_neither_shape_nor_place(lab, world):
+@pytest.mark.parametrize("precision", ["fp32", pytest.param("bf16", marks=bf16)])
+def test_a_score_depends_on_neither_shape_nor_place(lab, world, precision):
     store, requests = world
-    ranker = published(lab, store, PAPER).rounded()
+    ranker = published(lab, store, PAPER)
+    ranker = ranker.rounded() if precision == "bf16" else ranker
     scores = ranker.score(requests)
     for rows, width in ((1, 100), (1, 1), (3, 7), (5, 51), (2, 25), (24, 100)):
         part = dataclasses.replace(requests.take(slice(0, rows)), apps=requests.apps[:rows, :width])
@@ -56,11 +57,11 @@ def test_rounding_leaves_the_exact_model_as_it_was(lab, world):
     assert rounded.meta == exact.meta
 
 
+@bf16
 def test_a_net_of_one_layer_has_nothing_to_round(lab, world):
     store, requests = world
     exact = published(lab, store, NetSettings(embedding_dim=5, hidden=(14,)))
-    if matmul.has_bf16():
-        assert np.array_equal(exact.rounded().score(requests), exact.score(requests))
+    assert np.array_equal(exact.rounded().score(requests), exact.score(requests))
 
 
 def test_without_hardware_it_is_refused(lab, world, monkeypatch):

@@ -144,3 +144,11 @@ def test_errors() -> None:
         Vocabulary(1).fit([["a list"]])
     with pytest.raises(TypeError, match=r"^value: got datetime.date\(2016, 6, 24\) of type date, only bool"):
         Vocabulary(1).fit([dt.date(2016, 6, 24)]).to_state()
+
+
+def test_numpys_dates_are_found_as_they_were_counted() -> None:
+    for unit in ("D", "s", "ns"):
+        days = [np.datetime64("2016-06-24", unit), np.datetime64("2016-06-25", unit), np.datetime64("NaT")]
+        vocabulary = Vocabulary().fit([*days, days[1]])
+        assert vocabulary.lookup(days).tolist() == [2, 1, 0]
+        assert vocabulary.lookup(np.array(days)).tolist() == [2, 1, 0]

@@ -7,6 +7,7 @@ import pytest
 
 from models.features import Features
 from models.ftrl import FTRL
+from models.scorer import Published
 from models.settings import RICH_CROSSES, FeatureSettings, LinearSettings, WideSettings
 from models.training import residuals
 from models.wide import LinearPart
@@ -143,9 +144,39 @@ def test_only_non_zero_weights_are_published(lab, world):
         ({"wide": {"crosses": ["hour_x_category"] * 2}}, "each may be named once"),
         ({"wide": {"alpha": 0}}, "wide.alpha"),
         ({"features": {"age_boundaries": [3, 2]}}, "they must ascend strictly"),
+        ({"features": {"age_boundaries": [0]}}, r"features.age_boundaries.0\n.* greater than or equal to 1 "),
+        (
+            {"features": {"age_boundaries": [-3]}},
+            r"features.age_boundaries.0\n.* greater than or equal to 1 ",
+        ),
+        (
+            {"features": {"age_boundaries": [1, 150_000]}},
+            r"features.age_boundaries.1\n.* or equal to 100000 ",
+        ),
         ({"training": {"batch_requests": 0}}, "training.batch_requests"),
     ],
 )
 def test_settings_are_checked(lab, world, settings, message):
     with pytest.raises(ValueError, match=message):
         Wide(world[0].apps, lab.cardinalities, settings, 0)
+
+
+def test_the_outermost_age_boundaries_are_published(lab, world, tmp_path):
+    store, log = world
+    settings = {"features": {"age_boundaries": [1, 100_000]}}
+    ranker = Wide(store.apps, lab.cardinalities, settings, 0)
+    ranker.fit(log, 1)
+    ranker.publish().save(tmp_path)
+    loaded = Published.load(tmp_path, store.apps)
+    assert np.array_equal(loaded.score(log.requests), ranker.score(log.requests))
+
+
+def test_a_cold_start_counts_pairs_anew(lab, world):
+    store, log = world
+    settings = {"wide": {"cross_min_count": 3}, "training": {"warm_start": False}}
+    cold, once = (Wide(store.apps, lab.cardinalities, settings, 0) for _ in range(2))
+    for _ in range(2):
+        cold.fit(log, 1)
+    once.fit(log, 1)
+    assert cold.features.app_vocabulary.size >= once.features.app_vocabulary.size > 1
+    assert cold.parts["wide"].crosses.size == once.parts["wide"].crosses.size > 1

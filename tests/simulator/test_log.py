@@ -2,6 +2,8 @@
 
 import duckdb
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -123,3 +125,76 @@ def test_other_files_are_refused_by_name(tmp_path):
     write_log(tmp_path / "part.parquet", log)
     with pytest.raises(LogFormatError, match=r"part\.parquet: installed: got \d+ apps, allowed are 1"):
         read_log(tmp_path / "part.parquet", 1)
+
+
+def changed(folder, name, make):
+    """A part of six rows of ten apps in which the column `name` is what `make` makes of its lists."""
+    log, _ = make_log(np.random.default_rng(3), 6, explored=1.0)
+    write_log(folder / "part.parquet", log)
+    table = pq.read_table(folder / "part.parquet", partitioning=None)
+    column = make(table.column(name).to_pylist())
+    pq.write_table(
+        table.set_column(table.schema.get_field_index(name), name, column), folder / "other.parquet"
+    )
+    return log, folder / "other.parquet"
+
+
+@pytest.mark.parametrize(
+    ("name", "make", "words"),
+    [
+        (
+            "labels",
+            lambda x: pa.array([r[:2] for r in x], pa.list_(pa.int8())),
+            "got a row of 2 values, 10 are",
+        ),
+        ("scores", lambda x: pa.array([[], *x[1:]], pa.list_(pa.float32())), "got a row of 0 values, 10 are"),
+        ("apps", lambda x: pa.array([*x[:-1], [1]], pa.list_(pa.int32())), "got a row of 1 values, 10 are"),
+        (
+            "positions",
+            lambda x: pa.array([[*r, 1] for r in x], pa.list_(pa.int8())),
+            "got a row of 11 values",
+        ),
+        ("sources", lambda x: pa.array([r[1:] for r in x]), "got a row of 9 values, 10 are allowed"),
+        ("sources", lambda x: pa.array([["fill"] * 9 + ["luck"]] * 6), "got 'luck', allowed are charts, "),
+        (
+            "propensities",
+            lambda x: pa.array([None, [0.5], *x[2:]], pa.list_(pa.float32())),
+            "got a row of 1 values, 10 are allowed",
+        ),
+        ("labels", lambda x: pa.array(x, pa.list_(pa.int64())), "got list of int64, allowed is list of int8"),
+        ("labels", lambda x: pa.array([["1"] * 10] * 6), "got list of string, allowed is list of int8"),
+        ("labels", lambda x: pa.array([1] * 6, pa.int8()), "got int8, allowed is list of int8"),
+        (
+            "labels",
+            lambda x: pa.array([[None] * 10] * 6, pa.list_(pa.int8())),
+            "got 60 nulls in its lists, none",
+        ),
+        ("labels", lambda x: pa.array([None, *x[1:]], pa.list_(pa.int8())), "got 1 nulls, none are allowed"),
+        ("installed", lambda x: pa.array([[None]] * 6, pa.list_(pa.int32())), "got 6 nulls in its lists"),
+        ("propensities", lambda x: pa.array([[None] * 10] * 6, pa.list_(pa.float32())), "got 60 nulls in"),
+        ("user_id", lambda x: pa.array([None, *x[1:]], pa.int64()), "got 1 nulls, none are allowed"),
+        ("hour", lambda x: pa.array(x, pa.int64()), "got int64, allowed is int8"),
+        ("model_version", lambda x: pa.array([1] * 6), "got int64, allowed is string"),
+    ],
+)
+def test_a_column_that_is_not_as_it_should_be_is_refused_by_name(tmp_path, name, make, words):
+    _, path = changed(tmp_path, name, make)
+    with pytest.raises(LogFormatError) as error:
+        read_log(path, 12)
+    assert str(error.value).startswith(f"{path}: {name}: {words}")
+
+
+@pytest.mark.parametrize("name", ["sources", "model_version"])
+def test_strings_without_a_dictionary_are_the_same(tmp_path, name):
+    log, path = changed(tmp_path, name, pa.array)
+    _equal(log, read_log(path, 12))
+
+
+def test_truth_s_columns_must_fit_together(tmp_path):
+    _, truth = make_log(np.random.default_rng(2), 5)
+    write_truth(tmp_path / "truth.parquet", truth)
+    table = pq.read_table(tmp_path / "truth.parquet", partitioning=None)
+    short = pa.array([row[:3] for row in table.column("exceptions").to_pylist()], pa.list_(pa.float32()))
+    pq.write_table(table.set_column(2, "exceptions", short), tmp_path / "short.parquet")
+    with pytest.raises(LogFormatError, match=r"exceptions: got a row of 3 values, 10 are allowed$"):
+        read_truth(tmp_path / "short.parquet")

@@ -4,9 +4,11 @@ import math
 
 import numpy as np
 import pytest
+from scipy.optimize import brentq
 from scipy.special import expit
 
 from simulator.keys import Stream, uniform
+from simulator.preferences import _intercept
 from simulator.retrieval import Counts, build_index
 from simulator.schema import NO_APP
 from simulator.world import request_ids, user_and_day, with_apps
@@ -47,6 +49,27 @@ def test_worlds_of_different_seeds_have_the_stated_deviations_and_base_rate(make
         smooth += preferences.hour_category[hours, world.apps.category[apps]]
         assert expit(smooth).mean() == pytest.approx(world.settings.base_rate, rel=0.1)
         assert np.corrcoef(taste, propensity)[0, 1] == pytest.approx(0, abs=0.05)
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [{"quality_sd": 10.0, "propensity_sd": 10.0}, {"taste_sd": 10.0, "base_rate": 0.4}, {"base_rate": 1e-14}],
+)
+def test_the_widest_settings_make_a_world(make_world, settings):
+    assert np.isfinite(make_world(0, **settings).preferences.app_value).all()
+
+
+@pytest.mark.parametrize("spread", [0.0, 1.0, 60.0])
+@pytest.mark.parametrize("rate", [1e-300, 1e-14, 0.012, 0.49])
+def test_the_intercept_gives_the_base_rate(spread, rate):
+    smooth = np.random.default_rng(0).normal(0.0, spread, 5000)
+    found = _intercept(smooth, rate)
+    assert expit(smooth + found).mean() == pytest.approx(rate, rel=1e-6)
+
+
+def test_the_intercept_is_bit_for_bit_that_of_the_usual_interval():
+    smooth = np.random.default_rng(0).normal(0.0, 2.0, 5000)
+    assert _intercept(smooth, 0.012) == brentq(lambda b: expit(smooth + b).mean() - 0.012, -30.0, 30.0)
 
 
 def test_popularity_is_zipf_like_and_follows_quality_a_little(world):
