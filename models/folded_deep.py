@@ -32,8 +32,8 @@ TILE = 1 << 18
 STEP = 16
 """Rows of a tile are a multiple of it: no ragged end in a matrix product."""
 
-ROWS = 112
-"""Rows of every tile: by their number MKL and oneDNN choose how they sum, and so round. Two hold 200."""
+ROWS = 200
+"""Rows of every tile: by their number MKL and oneDNN choose how they sum, and so how they round."""
 
 AHEAD = 8
 """Candidates by which the table's rows are fetched ahead: they are wider than what a processor foresees."""
