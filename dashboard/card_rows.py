@@ -133,7 +133,7 @@ def _further(run: Run, metric: Metric, one: Effect, results: Document) -> Row:
     waiting = outcome.early(results)  # of these nothing may be read on any day
     p_label = "B.-H." if kept is None else "loss beyond margin"
     lines = [f"users {one.users:,} and {one.control_users:,}", "delta method over users, z"]
-    if kept is not None and kept.bound is not None:
+    if kept is not None and kept.bound is not None and not waiting:
         excluded = f"a loss of more than {100 * -kept.bound:.2f}% is excluded"
         lines.append(excluded if kept.bound < 0 else "no loss at all")
     return Row(
@@ -195,6 +195,7 @@ def export(run: Run, results: Document) -> str:
     writer = csv.writer(out)
     writer.writerow(EXPORT)
     alpha, control = float(results["run"]["alpha"]), results["run"]["control"]
+    waiting = outcome.early(results)  # fixed-horizon p-values may be read at the planned end alone
     for key, effects in measures.effects(run, compared, alpha, control).items():
         for one in effects:
             adjusted = holm[one.arm, one.control] if key == PRIMARY.key else one.p_adjusted
@@ -203,7 +204,8 @@ def export(run: Run, results: Document) -> str:
             writer.writerow(
                 (
                     *(key, one.arm, one.control, one.users, one.top, per_user, _cell(one.lift), low, high),
-                    *(_cell(one.p_value), _cell(adjusted), one.status),
+                    *(("", "") if waiting else (_cell(one.p_value), _cell(adjusted))),
+                    one.status,
                 )
             )
     return out.getvalue()
@@ -215,7 +217,7 @@ def _cell(value: float | None) -> float | str:
 
 def numbers(results: Document) -> list[dict[str, str]]:
     """Every number of the comparisons, as text, for the table under the scorecard."""
-    rows = []
+    rows, waiting = [], outcome.early(results)
     for c in results["comparisons"]:
         method, cuped, bayes = c.get("method") or {}, c.get("cuped") or {}, c.get("bayes") or {}
         rows.append(
@@ -224,8 +226,8 @@ def numbers(results: Document) -> list[dict[str, str]]:
                 "users": f"{method.get('n_treatment', 0):,} / {method.get('n_control', 0):,}",
                 "difference": number(c.get("difference"), 5),
                 "standard error": number(c.get("difference_se"), 5),
-                "p": p_value(c.get("p_value")),
-                "p (Holm)": p_value(c.get("p_adjusted")),
+                "p": DASH if waiting else p_value(c.get("p_value")),
+                "p (Holm)": DASH if waiting else p_value(c.get("p_adjusted")),
                 "always-valid p": p_value(c.get("always_valid_p")),
                 "CUPED theta": number(cuped.get("theta"), 2),
                 "variance ratio": number(cuped.get("variance_ratio"), 2),

@@ -5,6 +5,10 @@ from __future__ import annotations
 import hashlib
 from functools import lru_cache
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from experiment.config import Config
 
 NO_FIGURES = (
     "bench/", "server/", "interference/", "study/claims_text.py", "study/figure.py", "study/markdown.py",
@@ -16,10 +20,10 @@ NO_FIGURES = (
 """What of the code has no part in a cell's figures."""
 
 NO_DAYS = (
-    "analyze/", "bench/", "calibration/", "interference/", "offpolicy/", "preference/", "reporting/",
+    "analyze/", "bench/", "calibration/", "interference/", "offpolicy/", "preference/",
     "server/", "slices/", "study/", "truth/", "palette.py", "webpage.py",
 )  # fmt: skip
-"""What of the code has no part in a run's days."""
+"""What of the code has no part in a run's days; `reporting/` has, since it may stop a run."""
 
 
 @lru_cache(maxsize=4)
@@ -40,4 +44,20 @@ def fingerprint(without: tuple[str, ...] = NO_FIGURES) -> str:
             name = file.relative_to(root).as_posix()
             if not name.startswith(without):
                 sha.update(name.encode() + file.read_bytes())
+    return sha.hexdigest()[:12]
+
+
+def rankers(config: Config) -> str:
+    """12 digits that stand for the code of the configuration's own rankers, `module:Class`; none without."""
+    import importlib.util
+
+    modules = sorted({arm.kind.partition(":")[0] for arm in config.arms.values() if ":" in arm.kind})
+    if not modules:
+        return ""
+    sha = hashlib.sha256()
+    for name in modules:
+        found = importlib.util.find_spec(name)
+        sha.update(name.encode())
+        if found is not None and found.origin is not None:
+            sha.update(Path(found.origin).read_bytes())
     return sha.hexdigest()[:12]

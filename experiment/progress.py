@@ -71,8 +71,9 @@ class Progress:
         self._before: dict[str, tuple[int, int]] = {}
         units = [self._shards.total() + len(plan.learners(config, day)) for day in self.days]
         self._whole, self._done_before, self._done = sum(units), sum(units[: self._resumed]), 0
-        before = journal.status.get("programs", []) if self._resumed else []
-        journal.status["programs"] = list(dict.fromkeys([*before, program.fingerprint(program.NO_DAYS)]))
+        before = journal.status.get("programs", ["unknown"]) if self._resumed else []
+        ours = f"{program.fingerprint(program.NO_DAYS)}{program.rankers(config)}"
+        journal.status["programs"] = list(dict.fromkeys([*before, ours]))
         self.other_code = len(journal.status["programs"]) > 1
         kind = "resumed" if self._resumed else "started"
         journal.event(kind, sim_day=finished, arms=list(config.arms), other_code=self.other_code)

@@ -30,7 +30,7 @@ TILE = 1 << 18
 """Most numbers of the first layer in a tile: what the second-level cache holds."""
 
 STEP = 16
-"""Rows of a tile are a multiple of it: no ragged end in a matrix product."""
+"""Where a first layer is so wide that fewer than `ROWS` rows fit, they are a multiple of it."""
 
 ROWS = 200
 """Rows of every tile: by their number MKL and oneDNN choose how they sum, and so how they round."""

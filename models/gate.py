@@ -139,7 +139,9 @@ def _not_finite(ranker: Ranker) -> list[str]:
     if not isinstance(arrays, Mapping):
         return []
     return [
-        name for name, array in arrays.items() if array.dtype.kind == "f" and not np.isfinite(array).all()
+        name
+        for name, array in arrays.items()
+        if isinstance(array, np.ndarray) and array.dtype.kind == "f" and not np.isfinite(array).all()
     ]
 
 

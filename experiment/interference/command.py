@@ -25,7 +25,8 @@ if TYPE_CHECKING:
     from experiment.watching import Tell
 
 NAME, SEEDS, ARMS = "designs", 10, "wide,deep"
-NO_PART = ("bench/", "server/", "study/", "slices/", "interference/estimates.py", "interference/show.py")
+NO_PART = ("bench/", "server/", "study/", "slices/", "interference/estimates.py", "interference/show.py",
+           "calibration/", "preference/", "palette.py", "webpage.py")  # fmt: skip
 """What of the code has no part in a world that is played."""
 
 

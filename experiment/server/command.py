@@ -34,7 +34,7 @@ def serve(
         "127.0.0.1"
     ),
     threads: Annotated[int, typer.Option(min=0, max=256, help="Scoring threads; 0: one per core.")] = 0,
-    batch: Annotated[int, typer.Option(min=1, max=1000, help="Most candidates scored as one piece.")] = 100,
+    batch: Annotated[int, typer.Option(min=1, max=1000, help="Most candidates scored as one piece.")] = 200,
     queue: Annotated[int, typer.Option(min=1, max=100_000, help="Most requests that may wait.")] = 32,
     deadline: Annotated[
         float, typer.Option(min=1.0, max=60_000.0, metavar="MS", help="Longest wait for a thread.")

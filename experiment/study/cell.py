@@ -6,7 +6,6 @@ where it was; its result is a small JSON file, written before anything is droppe
 
 from __future__ import annotations
 
-import hashlib
 import json
 import shutil
 import time
@@ -103,7 +102,7 @@ def work(task: CellTask) -> dict[str, Any]:
         "seed": task.seed,
         "config_hash": task.config.config_hash(),
         "program": task.program,
-        "rankers": rankers(task.config),
+        "rankers": program.rankers(task.config),
         "control": task.config.experiment.control,
         "extras": list(task.extras),
         "arms": study_measures.measure(folder, task.extras),
@@ -174,20 +173,4 @@ def saved(path: Path, config: Config, extras: tuple[str, ...] = ()) -> dict[str,
         return None
     if document.get("config_hash") != config.config_hash() or not set(extras) <= set(document["extras"]):
         return None
-    return document if document.get("rankers", "") == rankers(config) else None
-
-
-def rankers(config: Config) -> str:
-    """12 digits that stand for the code of the configuration's own rankers, `module:Class`; none without."""
-    import importlib.util
-
-    modules = sorted({arm.kind.partition(":")[0] for arm in config.arms.values() if ":" in arm.kind})
-    if not modules:
-        return ""
-    sha = hashlib.sha256()
-    for name in modules:
-        found = importlib.util.find_spec(name)
-        sha.update(name.encode())
-        if found is not None and found.origin is not None:
-            sha.update(Path(found.origin).read_bytes())
-    return sha.hexdigest()[:12]
+    return document if document.get("rankers", "") == program.rankers(config) else None

@@ -15,7 +15,7 @@ from experiment.study.measures import MEASURES
 from experiment.study.sheets import sheets
 from experiment.words import arm_name
 
-AMOUNT = re.compile(r"([+-]?)(\d{1,3}(?:,\d{3})+|\d+)(\.\d+)?(?![\w.])")
+AMOUNT = re.compile(r"([+-]?)(\d{1,3}(?:,\d{3})+|\d+)(\.\d+)?(?![\w.,/:-])")
 """A number at the beginning of a name, such as "4,000 apps"; "4k" begins with none."""
 
 
@@ -27,7 +27,7 @@ def figure(document: Mapping[str, Any], measure: str | None = None) -> Any:
     """A plotly figure of one measure, the study's own by default; nothing is read or written.
 
     Args:
-        document: of `studies/NAME.json`. measure: one of `study_measures.MEASURES`.
+        document: of `studies/NAME.json`. measure: one of `experiment.study.measures.MEASURES`.
     """
     shown = measure or document["figure"]
     made = _heat_maps(document, shown) if two_knobs(document) else _lines(document, shown)

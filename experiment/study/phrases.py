@@ -11,7 +11,7 @@ from experiment.words import DASH, arm_name, p_value, percent
 
 
 def figure(value: float | None, form: str, *, difference: bool = False) -> str:
-    """A figure as people read it, see `study_measures.Measure`; a dash for None.
+    """A figure as people read it, see `experiment.study.measures.Measure`; a dash for None.
 
     A difference has its sign; that of AUCs has four digits, that of lifts is in percentage points.
     """

@@ -86,7 +86,7 @@ class Claim(Settings):
     paper: str = ""
     """The paper's figure, in words."""
     measure: Words
-    """A measure of `study_measures`, counted on."""
+    """A measure of `experiment.study.measures`, counted on."""
     observed: str | None = None
     """The measure as an experiment sees it, shown beside."""
     ascending: list[str] = Field(default_factory=list)
@@ -295,8 +295,10 @@ def reference(study: Study, points: Sequence[Point]) -> Point | None:
         return None
     if study.variant:
         return points[0]
-    bare = study.model_copy(update={"seeds": 1, "sweep": []})
-    own = cells(bare)[0].config
+    try:
+        own = cells(study.model_copy(update={"seeds": 1, "sweep": []}))[0].config
+    except BadInput:  # it is a configuration with the swept values alone
+        return None
     alike = (one.point for one in cells(study.model_copy(update={"seeds": 1}), points) if one.config == own)
     return next(alike, None)
 

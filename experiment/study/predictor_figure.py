@@ -21,8 +21,10 @@ def figure(document: Mapping[str, Any]) -> Any:
     from plotly.subplots import make_subplots
 
     made = make_subplots(1, len(SHOWN), shared_yaxes=True, horizontal_spacing=0.03)
-    control = document["points"][0]["lifts"][0]["control"]
-    arms = [arm for arm in document["points"][0]["arms"] if arm != control]
+    control = next((lift["control"] for one in document["points"] for lift in one["lifts"]), "")
+    arms = [
+        arm for arm in dict.fromkeys(a for one in document["points"] for a in one["arms"]) if arm != control
+    ]
     ink = inks(arms)
     for column, measure in enumerate(SHOWN, 1):
         for corner in ({"x0": -9, "x1": 0, "y0": 0, "y1": 9}, {"x0": 0, "x1": 9, "y0": -9, "y1": 0}):

@@ -31,7 +31,7 @@ def sheets(document: Mapping[str, Any]) -> list[Sheet]:
     found = [figures(document)]
     if any(one["winner"] for one in document["points"]):
         found.append(leaders(document))
-    if any("against_reference" in one for one in document["points"]):
+    if any(one.get("against_reference") for one in document["points"]):
         found.append(changes(document))
     if any(one["claims"] for one in document["points"]):
         found.append(_claims(document))
@@ -67,7 +67,7 @@ def leaders(document: Mapping[str, Any]) -> Sheet:
 
 
 def changes(document: Mapping[str, Any]) -> Sheet:
-    """What each point changes against the first, paired by seed."""
+    """What each point changes against the reference, paired by seed."""
     rows = []
     for one in document["points"]:
         for place, (arm, found) in enumerate(one.get("against_reference", {}).items()):
@@ -131,10 +131,16 @@ def _predictors(document: Mapping[str, Any]) -> Sheet:
     return Sheet("What foretells the lift", head, rows)
 
 
+def arms_told(document: Mapping[str, Any]) -> list[str]:
+    """The arms of which any predictor says something."""
+    rows = [found for one in document["predictors"] for found in (one, one["whole_run"])]
+    return list(dict.fromkeys(arm for row in rows for arm in row["right_by_arm"]))
+
+
 def _predictors_by_arm(document: Mapping[str, Any]) -> Sheet:
     """Of how many cases the sign is right, by arm, on the first day and over all days."""
     rows = []
-    arms = list(document["predictors"][0]["right_by_arm"])
+    arms = arms_told(document)
     for one in document["predictors"]:
         days = (one, one["whole_run"])
         signs = [phrases.right(found["right_by_arm"].get(arm)) for found in days for arm in arms]

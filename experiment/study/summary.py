@@ -236,11 +236,14 @@ def crossings(study: Study, points: Sequence[Mapping[str, Any]]) -> list[dict[st
     """Where along a numeric knob one arm of two overtakes the other, whoever leads, see `_passing`."""
     found = []
     for row in _rows(study, points):
-        for low, high in itertools.pairwise(row.points):
-            arms = [a for a in low["arms"] if _lift(low, a) is not None and _lift(high, a) is not None]
-            for a, b in itertools.permutations(arms, 2):
-                if _lift(low, a) > _lift(low, b) and _lift(high, a) < _lift(high, b):
+        arms = dict.fromkeys(arm for one in row.points for arm in one["arms"])
+        for a, b in itertools.combinations(arms, 2):
+            apart = [one for one in row.points if _gap(one, a, b)]
+            for low, high in itertools.pairwise(apart):
+                if _gap(low, a, b) > 0 > _gap(high, a, b):
                     found.append(_passing(row, a, b, low, high))
+                elif _gap(low, a, b) < 0 < _gap(high, a, b):
+                    found.append(_passing(row, b, a, low, high))
     return found
 
 
@@ -298,6 +301,12 @@ def _lead(point: Mapping[str, Any], a: str, b: str) -> dict[str, Any]:
 
 def _lift(point: Mapping[str, Any], arm: str) -> Any:
     return (point["arms"].get(arm, {}).get("expected_lift") or {}).get("mean")
+
+
+def _gap(point: Mapping[str, Any], a: str, b: str) -> float:
+    """How far the mean expected lift of a is above b's; 0 where either is unknown."""
+    ours, theirs = _lift(point, a), _lift(point, b)
+    return 0.0 if ours is None or theirs is None else float(ours - theirs)
 
 
 def _against(

@@ -22,7 +22,7 @@ def render(document: Mapping[str, Any]) -> RenderableType:
     parts: list[RenderableType] = [Text(), _title(document), Text(), _laid_out(sheets.figures(document))]
     if any(one["winner"] for one in document["points"]):
         parts += [Text(), _laid_out(sheets.leaders(document))]
-    if any("against_reference" in one for one in document["points"]):
+    if any(one.get("against_reference") for one in document["points"]):
         parts += [Text(), _laid_out(sheets.changes(document))]
     if any(one["claims"] for one in document["points"]):
         parts += [Text(), claims_table(document)]
@@ -57,7 +57,7 @@ def whole_run_table(document: Mapping[str, Any]) -> RenderableType:
     """What foretells the lift of all days, a row as above."""
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False, padding=(0, 1, 0, 0))
     table.add_column("foretells the\nlift of all days", no_wrap=True)
-    arms = list(document["predictors"][0]["right_by_arm"])
+    arms = sheets.arms_told(document)
     for head in ("right\nsign", *(f"of\n{arm_name(arm)}" for arm in arms), "rank\ncorr.", "95%"):
         table.add_column(head, justify="right", no_wrap=True)
     for one in document["predictors"]:
@@ -79,7 +79,7 @@ def _laid_out(sheet: sheets.Sheet) -> Table:
     """A sheet's points apart; the arm that leads is bold."""
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False, padding=(0, 1, 0, 0))
     table.add_column(sheet.head[0], overflow="fold")
-    table.add_column("", no_wrap=True)
+    table.add_column(sheet.head[1].replace("arm", ""), no_wrap=True)
     for head in sheet.head[2:]:
         table.add_column(head, justify="right", overflow="fold")
     for place, row in enumerate(sheet.rows):
@@ -99,7 +99,7 @@ def claims_table(document: Mapping[str, Any]) -> Table:
     table.add_column("holds in", justify="right", no_wrap=True)
     table.add_column("observed: holds in", justify="right", no_wrap=True)
     points = document["points"]
-    changes = any("against_reference" in claim for one in points for claim in one["claims"])
+    changes = any(claim.get("against_reference", {}).get("n") for one in points for claim in one["claims"])
     if changes:
         table.add_column(f"change against {document['reference']}", justify="right", overflow="fold")
     for place, claim in enumerate(points[0]["claims"]):

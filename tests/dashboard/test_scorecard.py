@@ -157,6 +157,9 @@ def test_before_the_planned_end_only_always_valid_figures_decide(shared):
         assert row.stated == row.wings == tuple(c["always_valid_look_ci"])
         assert row.p == c["always_valid_p_adjusted"]
     assert {row.mark for block in others for row in block.rows} == {"early"}
+    assert {(row["p"], row["p (Holm)"]) for row in card_rows.numbers(early)} == {("–", "–")}
+    rows = [line.split(",") for line in card_rows.export(run, early).splitlines()[1:]]
+    assert {tuple(row[-3:-1]) for row in rows} == {("", "")}
     assert {(row.p, row.p_raw, row.p_label) for block in others for row in block.rows} == {(None, None, "")}
     assert "read at the end" in scorecard.render(others, {}, "wide", "95%")
 

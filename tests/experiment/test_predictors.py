@@ -81,6 +81,9 @@ def test_the_picture_has_a_mark_for_each_case():
     auc, *others = predictor_figure.figure(document).data
     assert (auc.name, list(auc.x), list(auc.y)) == ("Deep", [pytest.approx(-0.01)], [0.02])
     assert [len(one.x) for one in others] == [0, 0]
+    failed = {"arms": {}, "lifts": []}
+    assert len(predictor_figure.figure({"points": [failed, *document["points"]]}).data) == 3
+    assert not predictor_figure.figure({"points": [failed]}).data
 
 
 def test_a_study_counts_them(tmp_path):

@@ -365,7 +365,7 @@ def test_an_own_rankers_code_counts(tmp_path, monkeypatch):
     module.write_text("from models.reference import Popularity\nclass Mine(Popularity):\n    pass\n")
     monkeypatch.syspath_prepend(str(tmp_path))
     config = load("tiny", arms=["wide"], rankers={"mine": "own_ranker:Mine"})
-    before = study_cell.rankers(config)
+    before = program.rankers(config)
     path = tmp_path / "cell.json"
     document = {
         "format": study_cell.FORMAT,
@@ -377,7 +377,7 @@ def test_an_own_rankers_code_counts(tmp_path, monkeypatch):
     assert study_cell.saved(path, config) == document
     module.write_text(module.read_text() + "    kind = 'changed'\n")
     assert study_cell.saved(path, config) is None
-    assert study_cell.rankers(load("tiny")) == ""
+    assert program.rankers(load("tiny")) == ""
 
 
 def test_what_a_study_varies_is_not_set_by_a_table_around_it():

@@ -321,6 +321,26 @@ def test_values_of_a_knob_are_held_against_the_presets_own():
     assert study_plan.reference(study, study.points()) is None
 
 
+def test_what_is_valid_with_swept_values_alone_has_no_reference():
+    sweep = [{"knob": "experiment.pre_days", "values": [7, 9]}]
+    study = small(variant=[], sweep=sweep, claim=[], set={"production.bootstrap_days": 5})
+    assert len(study_plan.cells(study)) == 2 * study.seeds
+    assert study_plan.reference(study, study.points()) is None
+
+
+def test_an_arm_overtakes_across_a_gap():
+    sweep = [{"knob": "world.drift", "values": [0.0, 0.2, 0.4]}]
+    study = small(variant=[], sweep=sweep, claim=[])
+    for middle in ({}, {"0.2": {"wide": [0.0, 0.0], "deep": [0.0, 0.0]}}):
+        lifts = {
+            "0.0": {"wide": [0.0, 0.0], "deep": [-0.01, -0.01]},
+            **middle,
+            "0.4": {"wide": [0.0, 0.0], "deep": [0.03, 0.03]},
+        }
+        document = study_summary.document("drift", study, cells_of(lifts))
+        assert [(one["to"], one["between"]) for one in document["crossings"]] == [("deep", [0.0, 0.4])]
+
+
 def test_the_page_says_what_was_asked_and_what_was_found(swept, tmp_path):
     study_figure.write_page(tmp_path / "drift.html", swept)
     text = (tmp_path / "drift.html").read_text("utf-8")
