@@ -1,8 +1,8 @@
 """`storelift study`: settings swept over seeds, each cell an ordinary run with its truth.
 
 A study is a TOML file (`experiment.study.plan`), one that comes with the program or any other. Its cells are
-done side by side, each in one process, and saved one by one below `ROOT/studies/NAME/`, so that a study that was
-stopped goes on. `ROOT/studies/NAME.json` is the result, renewed after each cell; the dashboard shows it.
+done side by side, each in one process, and saved one by one below `ROOT/studies/NAME/`, so that a study that
+was stopped goes on. `ROOT/studies/NAME.json` is the result, renewed after each cell; the dashboard shows it.
 """
 
 from __future__ import annotations
