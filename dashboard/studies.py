@@ -57,8 +57,9 @@ def found(root: Path) -> dict[str, Study]:
 def read(name: str, document: Mapping[str, Any]) -> Study:
     """A study's document, ready to be shown. Raises KeyError and the like for another kind of document."""
     knob = str(document.get("knob") or name)
-    for point in document["points"]:  # what is drawn later is missed now
-        _ = point["lifts"], point["winner"], point["arms"]
+    _lines(document)  # what cannot be drawn is no study
+    if two_knobs(document):
+        _ = [(point["arms"], point["winner"]) for point in document["points"]]
     return Study(
         name=name,
         title=str(document.get("title") or name),

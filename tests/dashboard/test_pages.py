@@ -281,8 +281,12 @@ def test_studies_are_shown(window, maker, says):
     grid = [point | {"knob_values": [1, 2], "arms": auc} for point in points]
     two = document | {"knob": "a × b", "knobs": ["a", "b"], "figure": "expected_auc", "points": grid}
     (maker.root / "studies" / "two.json").write_text(json.dumps(two))
+    for name, kept in (("other", ("label", "value")), ("torn", ("label", "value", "lifts", "knob_values"))):
+        rest = [{key: point[key] for key in kept} for point in grid]
+        (maker.root / "studies" / f"{name}.json").write_text(json.dumps(two | {"points": rest}))
     at = window(maker.root, page="generalise")
     assert not at.exception
+    assert at.selectbox(key="study").options == ["sweep", "two"]
     said = says(at)
     assert "before Wide" in said
     assert "Variants side by side." in said
