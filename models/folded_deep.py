@@ -33,8 +33,8 @@ STEP = 16
 """Where a first layer is so wide that fewer than `ROWS` rows fit, they are a multiple of it."""
 
 ROWS = 208
-"""Rows of every tile: by their number MKL and oneDNN choose how they sum, and so how they round. A multiple of
-`STEP`, or MKL for AVX2 rounds the last rows otherwise."""
+"""Rows of every tile: by their number MKL and oneDNN choose how they sum, and so how they round. A multiple
+of `STEP`, or MKL for AVX2 rounds the last rows otherwise."""
 
 AHEAD = 8
 """Candidates by which the table's rows are fetched ahead: they are wider than what a processor foresees."""
