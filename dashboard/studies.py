@@ -12,6 +12,7 @@ import plotly.graph_objects as go
 
 from dashboard.figures import Line, lifts
 from experiment.palette import inks
+from experiment.study import phrases
 from experiment.study.figure import amounts, caption, ordered, side_by_side, two_knobs
 from experiment.study.figure import figure as study_figure
 from experiment.words import DASH, arm_name, interval, percent
@@ -25,8 +26,9 @@ class Study:
 
     Attributes:
         name: of the file. title, question: for people. knob: what is turned. seeds: how many.
-        done, cells: how far it is. about: what is turned, and what the figure is of. rows: who wins where.
-        frontiers: where the lead changes, a sentence each. document: what it was read from.
+        done, cells: how far it is. about: what is turned, and what the figure is of.
+        lines: of the lift, by arm. rows: who wins where. frontiers: where one arm overtakes another, a
+        sentence each. document: what it was read from.
     """
 
     name: str
@@ -37,6 +39,7 @@ class Study:
     done: int
     cells: int
     about: str
+    lines: list[Line]
     rows: list[list[str]]
     frontiers: list[str]
     document: Mapping[str, Any]
@@ -57,9 +60,8 @@ def found(root: Path) -> dict[str, Study]:
 def read(name: str, document: Mapping[str, Any]) -> Study:
     """A study's document, ready to be shown. Raises KeyError and the like for another kind of document."""
     knob = str(document.get("knob") or name)
-    _lines(document)  # what cannot be drawn is no study
     if two_knobs(document):
-        _ = [(point["arms"], point["winner"]) for point in document["points"]]
+        _ = [(point["arms"], point["winner"]) for point in document["points"]]  # or it cannot be drawn
     return Study(
         name=name,
         title=str(document.get("title") or name),
@@ -69,8 +71,9 @@ def read(name: str, document: Mapping[str, Any]) -> Study:
         done=int(document.get("cells_done") or 0),
         cells=int(document.get("cells") or 0),
         about=_about(document, knob),
+        lines=_lines(document),
         rows=[_row(point) for point in ordered(document)],
-        frontiers=[_frontier(one, knob) for one in document.get("frontiers") or []],
+        frontiers=phrases.passings(document),
         document=document,
     )
 
@@ -86,7 +89,7 @@ def drawn(study: Study) -> tuple[go.Figure, str] | None:
     """Lines over one knob, maps of two, dots of variants, and the takeaway; None until a cell is done."""
     if two_knobs(study.document):
         return _maps(study)
-    lines = _lines(study.document)
+    lines = study.lines
     if not lines:
         return None
     along, labels = amounts(study.document), [_label(point) for point in ordered(study.document)]
@@ -143,13 +146,3 @@ def _row(point: Mapping[str, Any]) -> list[str]:
     words = f"{percent(lead['mean'])} ({interval(lead['ci'])})" if lead["ci"] else percent(lead["mean"])
     first, second = arm_name(winner["first"]), arm_name(winner["second"])
     return [label, first, f"{words} before {second}", f"{winner['ahead']} of {lead['n']}", str(seeds)]
-
-
-def _frontier(one: Mapping[str, Any], knob: str) -> str:
-    low, high = one["between"]
-    held = "".join(f"At {name} {value:g}: " for name, value in (one.get("held") or {}).items())
-    doubt = "" if one.get("sure", True) else ", by the means alone"
-    return (
-        f"{held}{arm_name(one['from'])} leads up to about {one.get('knob') or knob} = {one['at']:.3g}, "
-        f"{arm_name(one['to'])} above (between {low:g} and {high:g}{doubt})."
-    )

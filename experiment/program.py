@@ -13,9 +13,8 @@ if TYPE_CHECKING:
 NO_FIGURES = (
     "bench/", "server/", "interference/", "study/claims_text.py", "study/figure.py", "study/markdown.py",
     "study/page.py", "study/phrases.py", "study/plan.py", "study/predictor_figure.py", "study/predictors.py",
-    "study/reproduce.py",
-    "study/sheets.py", "study/spread.py", "study/summary.py", "study/sweep.py", "study/table.py",
-    "palette.py", "webpage.py",
+    "study/reproduce.py", "study/sheets.py", "study/spread.py", "study/summary.py", "study/sweep.py",
+    "study/table.py", "palette.py", "webpage.py",
 )  # fmt: skip
 """What of the code has no part in a cell's figures."""
 

@@ -1,9 +1,8 @@
-"""Pictures of README and docs: `tools/pictures.py [RUN] [--live PRESET] [--world PRESET] [--out FOLDER]`.
+"""The README's pictures, from real runs: `python tools/pictures.py RUN [--live PRESET] [--out FOLDER]`.
 
 Opens the dashboard on the run folder RUN and keeps its pages Overview and Lift: `overview.png`, `lift.png`.
 With `--live` an experiment of that preset is started in a temporary folder, and its page Live is kept as
-`live.png` when most of its days are finished. With `--world` the figure that `storelift world --preset PRESET
---figure` draws is kept as `spectra.png`. Needs chromium: `apt-get install chromium`.
+`live.png` when most of its days are finished. Needs chromium: `apt-get install chromium`.
 """
 
 from __future__ import annotations
@@ -84,29 +83,9 @@ def keep(page: Any, out: Path) -> None:
         chart.locator(".main-svg").first.wait_for()
     page.wait_for_timeout(1000)  # lines are drawn with a transition
     page.screenshot(path=out)
-    shrink(out)
-
-
-def shrink(out: Path) -> None:
-    """A page has few colours: half the bytes."""
-    with Image.open(out) as shot:
+    with Image.open(out) as shot:  # a page has few colours: half the bytes
         shot.convert("RGB").quantize(256).save(out, optimize=True)
     sys.stdout.write(f"{out}\n")
-
-
-def spectra(page: Any, preset: str, out: Path) -> None:
-    """Keeps the figure of the true preferences' spectra in the world of `preset` as `out`."""
-    with tempfile.TemporaryDirectory() as folder:
-        html = Path(folder) / "spectra.html"
-        command = [*STORELIFT, "world", "--preset", preset, "--figure", str(html)]
-        subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
-        page.set_viewport_size({"width": 1000, "height": 800})
-        page.goto(html.as_uri())
-        # The page's ink is for light and dark: on white alone it is pale.
-        page.add_style_tag(content="svg text, figcaption { fill: #1b1f27 !important; color: #1b1f27 }")
-        page.locator("figure .main-svg").first.wait_for()
-        page.locator("figure").screenshot(path=out)
-    shrink(out)
 
 
 def main() -> None:
@@ -116,11 +95,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("run", type=Path, nargs="?", metavar="RUN", help="a finished run folder")
+    parser.add_argument("run", type=Path, metavar="RUN", help="a finished run folder")
     parser.add_argument(
         "--live", metavar="PRESET", help="also start an experiment, and keep how it is followed"
     )
-    parser.add_argument("--world", metavar="PRESET", help="also keep the spectra of its true preferences")
     parser.add_argument("--out", type=Path, default=Path("docs/images"), metavar="FOLDER")
     asked = parser.parse_args()
     asked.out.mkdir(parents=True, exist_ok=True)
@@ -131,11 +109,10 @@ def main() -> None:
         context = browser.new_context(color_scheme="light", viewport={"width": WIDTH, "height": HEIGHT})
         context.set_default_timeout(PATIENCE)
         page = context.new_page()
-        if asked.run is not None:
-            with dashboard(asked.run.absolute()) as address:
-                for place, name in (("", "overview"), ("lift", "lift")):
-                    page.goto(f"{address}/{place}", wait_until="commit")
-                    keep(page, asked.out / f"{name}.png")
+        with dashboard(asked.run.absolute()) as address:
+            for place, name in (("", "overview"), ("lift", "lift")):
+                page.goto(f"{address}/{place}", wait_until="commit")
+                keep(page, asked.out / f"{name}.png")
         if asked.live is not None:
             with tempfile.TemporaryDirectory() as folder:
                 path = Path(folder) / f"{asked.live}-now"
@@ -143,8 +120,6 @@ def main() -> None:
                 with running(asked.live, path) as process, dashboard(path) as address:
                     follow(page, f"{address}/live", process, f"day {max(1, days - 2)} of {days}")
                     keep(page, asked.out / "live.png")
-        if asked.world is not None:
-            spectra(page, asked.world, asked.out / "spectra.png")
         browser.close()
 
 

@@ -89,11 +89,11 @@ def remarks(document: Mapping[str, Any]) -> list[str]:
 def passings(document: Mapping[str, Any]) -> list[str]:
     """Where the lead of all passes on, and where one arm overtakes another."""
     lines = []
-    for one in document["frontiers"]:
+    for one in document.get("frontiers", []):
         low, high = one["between"]
         words = f"{arm_name(one['from'])} leads up to about {one['at']:.3g}, {arm_name(one['to'])} beyond"
         lines.append(f"{_where(one)}{words} (between {low:g} and {high:g}{_doubt(one)}).")
-    below = [one for one in document["crossings"] if one not in document["frontiers"]]
+    below = [one for one in document.get("crossings", []) if one not in document.get("frontiers", [])]
     return lines + [
         f"{_where(one)}{arm_name(one['to'])} overtakes {arm_name(one['from'])} at about "
         f"{one['at']:.3g}{_doubt(one)}."
@@ -103,13 +103,13 @@ def passings(document: Mapping[str, Any]) -> list[str]:
 
 def _where(one: Mapping[str, Any]) -> str:
     """Along which row of a study of two knobs."""
-    held = ", ".join(f"{knob} {value:g}" for knob, value in one["held"].items())
+    held = ", ".join(f"{knob} {value:g}" for knob, value in one.get("held", {}).items())
     return f"At {held}, by {one['knob']}: " if held else ""
 
 
 def _doubt(one: Mapping[str, Any]) -> str:
     """What is added where a lead at either end may be chance."""
-    return "" if one["sure"] else ", by the means alone"
+    return "" if one.get("sure", True) else ", by the means alone"
 
 
 def luck(document: Mapping[str, Any]) -> list[str]:

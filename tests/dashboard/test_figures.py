@@ -240,7 +240,7 @@ def test_studies_are_lines_over_a_knob(tmp_path):
     assert takeaway == "Expected lift over world.drift. At its last value: Deep +2.0%"
     assert study.about.startswith("One knob: world.drift. Means of expected lift over 3 seeds")
     assert study.rows[0] == ["0.1", "Deep", "+2.0% (+1.0 … +3.0%) before Wide", "2 of 3", "3"]
-    assert study.frontiers == ["Wide leads up to about world.drift = 0.15, Deep above (between 0.1 and 0.2)."]
+    assert study.frontiers == ["Wide leads up to about 0.15, Deep beyond (between 0.1 and 0.2)."]
     assert studies.found(tmp_path / "nowhere") == {}
 
 
@@ -288,7 +288,7 @@ def test_a_study_of_two_knobs_is_maps_below_each_other():
     assert [row[0] for row in study.rows] == ["1.0, 0.0", "1.0, 0.4", "2.05, 0.0", "2.05, 0.4"]
     assert study.about.startswith("Two knobs: weight × share. ")
     assert study.frontiers == [
-        "At weight 2.05: Wide leads up to about share = 0.1, Deep above (between 0 and 0.4)."
+        "At weight 2.05, by share: Wide leads up to about 0.1, Deep beyond (between 0 and 0.4)."
     ]
     assert takeaway.startswith("Who leads at each weight × share. 1.0, 0.0: Deep;")
     rows = shell.numbers(figure)
